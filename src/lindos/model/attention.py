@@ -1,0 +1,110 @@
+"""Causal attention with grouped queries and a soft cap on its logits, with its own forward and backward.
+
+No ready kernel has the cap on a CPU (PyTorch's fused attention has none, FlexAttention has no backward there), and
+autograd over the plain formula keeps six copies of the score matrix. Here scores live in blocks of query rows, keys
+beyond a block's last row are never computed, and two arrays a block are kept for the backward pass.
+
+Letters: N batch times key-value heads, G query heads per key-value head, T queries, S keys, C head size.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lindos.model.elementwise import attention_weights, attention_weights_backward, wide_dtype
+
+QUERY_BLOCK = 128
+
+
+def attention(
+    q_BTHC: Tensor,
+    k_BSKC: Tensor,
+    v_BSKC: Tensor,
+    *,
+    multiplier: float,
+    softcap: float | None,
+    key_mask_BS: Tensor | None = None,
+) -> Tensor:
+    """softmax(mask(cap(multiplier * q·k))) · v, causal; the last query stands at the last key.
+
+    `key_mask_BS` is True where a key may be seen. Query head h reads key-value head h // (H / K).
+    Returns [B, T, H, C] in the dtype of `q`. Differentiable in q, k and v.
+    """
+    batch, queries, heads, size = q_BTHC.shape
+    keys, kv_heads = k_BSKC.shape[1:3]
+    group = heads // kv_heads
+    q_NGTC = q_BTHC.view(batch, queries, kv_heads, group, size).permute(0, 2, 3, 1, 4)
+    q_NGTC = q_NGTC.reshape(batch * kv_heads, group, queries, size)
+    k_NSC = k_BSKC.transpose(1, 2).reshape(batch * kv_heads, keys, size)
+    v_NSC = v_BSKC.transpose(1, 2).reshape(batch * kv_heads, keys, size)
+    mask_NS = None if key_mask_BS is None else key_mask_BS.repeat_interleave(kv_heads, dim=0)
+    o_NGTC = _Attention.apply(q_NGTC, k_NSC, v_NSC, mask_NS, multiplier, softcap)
+    o_BKGTC = o_NGTC.view(batch, kv_heads, group, queries, size)
+    return o_BKGTC.permute(0, 3, 1, 2, 4).reshape(batch, queries, heads, size)
+
+
+class _Attention(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        q_NGTC: Tensor,
+        k_NSC: Tensor,
+        v_NSC: Tensor,
+        mask_NS: Tensor | None,
+        multiplier: float,
+        softcap: float | None,
+    ) -> Tensor:
+        out_NGTC = torch.empty_like(q_NGTC)
+        keep = any(ctx.needs_input_grad)
+        saved: list[Tensor] = []
+        for rows, seen in _blocks(q_NGTC.shape[2], k_NSC.shape[1]):
+            probabilities, tanh = _probabilities(q_NGTC[:, :, rows], k_NSC[:, :seen], mask_NS, multiplier, softcap)
+            out = torch.bmm(probabilities, v_NSC[:, :seen])
+            out_NGTC[:, :, rows] = out.view(q_NGTC[:, :, rows].shape)
+            if keep:
+                saved += [probabilities, tanh]
+        ctx.save_for_backward(q_NGTC, k_NSC, v_NSC, *saved)
+        ctx.multiplier, ctx.softcap = multiplier, softcap
+        return out_NGTC
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        dout_NGTC = grads[0]
+        q_NGTC, k_NSC, v_NSC, *saved = ctx.saved_tensors
+        dq_NGTC = torch.empty_like(q_NGTC)
+        wide = wide_dtype(k_NSC)
+        dk_NSC = torch.zeros(k_NSC.shape, dtype=wide, device=k_NSC.device)
+        dv_NSC = torch.zeros(v_NSC.shape, dtype=wide, device=v_NSC.device)
+        for index, (rows, seen) in enumerate(_blocks(q_NGTC.shape[2], k_NSC.shape[1])):
+            p, tanh = saved[2 * index : 2 * index + 2]
+            q = q_NGTC[:, :, rows].flatten(1, 2)
+            dout = dout_NGTC[:, :, rows].flatten(1, 2)
+            dv_NSC[:, :seen] += torch.bmm(p.transpose(1, 2), dout)
+            dp = torch.bmm(dout, v_NSC[:, :seen].transpose(1, 2))
+            ds = attention_weights_backward(dp, p, tanh, ctx.softcap is not None)
+            dq = torch.bmm(ds, k_NSC[:, :seen]).mul_(ctx.multiplier)
+            dq_NGTC[:, :, rows] = dq.view(q_NGTC[:, :, rows].shape)
+            dk_NSC[:, :seen] += torch.bmm(ds.transpose(1, 2), q).mul_(ctx.multiplier)
+        return dq_NGTC, dk_NSC.to(k_NSC.dtype), dv_NSC.to(v_NSC.dtype), None, None, None
+
+
+def _blocks(queries: int, keys: int) -> list[tuple[slice, int]]:
+    """Blocks of query rows, each with the number of keys its last row sees."""
+    past = keys - queries
+    starts = range(0, queries, QUERY_BLOCK)
+    return [(slice(i, min(i + QUERY_BLOCK, queries)), past + min(i + QUERY_BLOCK, queries)) for i in starts]
+
+
+def _probabilities(
+    q_NGTC: Tensor, k_NSC: Tensor, mask_NS: Tensor | None, multiplier: float, softcap: float | None
+) -> tuple[Tensor, Tensor]:
+    """([N, G*T, S] attention weights, tanh of the scaled logits or an empty tensor without a cap)."""
+    groups, rows = q_NGTC.shape[1:3]
+    seen = k_NSC.shape[1]
+    logits = torch.bmm(q_NGTC.flatten(1, 2), k_NSC.transpose(1, 2))
+    last_seen = torch.arange(seen - rows, seen, device=logits.device).repeat(groups)
+    mask = None if mask_NS is None else mask_NS[:, :seen]
+    return attention_weights(logits, last_seen, mask, multiplier, softcap)

@@ -1,0 +1,150 @@
+"""Chains of element-wise work between the matrix products, each one function so that it can be fused into one pass.
+
+Run plainly they are ordinary PyTorch. `fuse_elementwise` compiles them (with PyTorch's own compiler, which wants a C++
+compiler on the machine): a trainer that lives for hours gains a quarter, a chat that starts in a second would lose.
+
+Arithmetic is fp32 inside (fp64 for fp64 ends), results have the dtype of their inputs.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from typing import Any, Generic, ParamSpec, TypeVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+P = ParamSpec("P")
+R = TypeVar("R")
+MASKED = -1e30
+"""What a masked logit becomes, as in the release: finite, so that a row with no visible key stays finite."""
+
+
+class Chain(Generic[P, R]):
+    """A function that may be swapped for its compiled form."""
+
+    known: list[Chain[Any, Any]] = []  # noqa: RUF012
+
+    def __init__(self, plain: Callable[P, R]) -> None:
+        self.plain = self.active = plain
+        Chain.known.append(self)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self.active(*args, **kwargs)
+
+
+def fuse_elementwise(on: bool = True) -> bool:
+    """Compile every chain (or go back to the plain ones). Returns whether they are compiled now."""
+    able = on and (torch.cuda.is_available() or any(shutil.which(c) for c in ("g++", "clang++")))
+    for chain in Chain.known:
+        chain.active = torch.compile(chain.plain) if able else chain.plain
+    return able
+
+
+def wide_dtype(x: Tensor) -> torch.dtype:
+    """fp32, or wider where `x` is."""
+    return torch.promote_types(x.dtype, torch.float32)
+
+
+@Chain
+def norm_forward(x_TD: Tensor, scale_D: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """(normed x, 1/rms [T, 1])."""
+    wide = x_TD.to(wide_dtype(x_TD))
+    inverse_T1 = torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
+    return (wide * inverse_T1 * scale_D).to(x_TD.dtype), inverse_T1
+
+
+@Chain
+def norm_backward(dy_TD: Tensor, x_TD: Tensor, scale_D: Tensor, inverse_T1: Tensor) -> tuple[Tensor, Tensor]:
+    """(dx, n * dy whose sum over tokens is the gradient of the scale)."""
+    n_TD = x_TD * inverse_T1
+    dscale_TD = n_TD * dy_TD
+    dn_TD = dy_TD * scale_D
+    mean_T1 = (n_TD * dn_TD).mean(-1, keepdim=True)
+    return ((dn_TD - n_TD * mean_T1) * inverse_T1).to(x_TD.dtype), dscale_TD
+
+
+@Chain
+def rotate_pairs(x_THC: Tensor, cos_TC: Tensor, sin_TC: Tensor) -> Tensor:
+    """x * cos + rotate_half(x) * sin, per head."""
+    wide = x_THC.to(wide_dtype(x_THC))
+    left, right = wide.chunk(2, dim=-1)
+    turned = torch.cat((-right, left), dim=-1)
+    return (wide * cos_TC[..., None, :] + turned * sin_TC[..., None, :]).to(x_THC.dtype)
+
+
+@Chain
+def gated_forward(gate: Tensor, up: Tensor, activation: str) -> Tensor:
+    """act(gate) * up."""
+    wide = gate.to(wide_dtype(gate))
+    bent = functional.gelu(wide, approximate="tanh") if activation == "gelu_tanh" else functional.silu(wide)
+    return (bent * up).to(gate.dtype)
+
+
+@Chain
+def gated_backward(dh: Tensor, gate: Tensor, up: Tensor, activation: str) -> tuple[Tensor, Tensor, Tensor]:
+    """(d gate, d up, and act(gate) * up once more, which costs less to repeat than to keep)."""
+    wide, dh_wide = gate.to(wide_dtype(gate)), dh.to(wide_dtype(dh))
+    if activation == "gelu_tanh":
+        bent = functional.gelu(wide, approximate="tanh")
+        dgate = torch.ops.aten.gelu_backward(dh_wide * up, wide, approximate="tanh")
+    else:
+        bent = functional.silu(wide)
+        dgate = torch.ops.aten.silu_backward(dh_wide * up, wide)
+    return dgate.to(gate.dtype), (dh_wide * bent).to(gate.dtype), (bent * up).to(gate.dtype)
+
+
+@Chain
+def attention_weights(
+    logits_NRS: Tensor, first_R: Tensor, mask_NS: Tensor | None, multiplier: float, softcap: float | None
+) -> tuple[Tensor, Tensor]:
+    """(softmax of the scaled, capped, causally masked logits; tanh of the scaled logits, or empty without a cap).
+
+    Row r sees the keys up to and with `first_R[r]`.
+    """
+    logits = logits_NRS.to(wide_dtype(logits_NRS))
+    if softcap is None:
+        tanh, capped = logits_NRS.new_empty(0), logits * multiplier
+    else:
+        bent = torch.tanh(logits * (multiplier / softcap))
+        tanh, capped = bent.to(logits_NRS.dtype), bent * softcap
+    keys_S = torch.arange(logits.shape[-1], device=logits.device)
+    hidden_RS = keys_S > first_R[:, None]
+    capped = torch.where(hidden_RS, MASKED, capped)
+    if mask_NS is not None:
+        capped = torch.where(mask_NS[:, None], capped, MASKED)
+    return torch.softmax(capped, -1).to(logits_NRS.dtype), tanh
+
+
+@Chain
+def attention_weights_backward(dp: Tensor, p: Tensor, tanh: Tensor, capped: bool) -> Tensor:
+    """d logits, but for the multiplier: softmax backward, then 1 - tanh^2 for the cap."""
+    wide_p, wide_dp = p.to(wide_dtype(p)), dp.to(wide_dtype(dp))
+    ds = wide_p * (wide_dp - (wide_p * wide_dp).sum(-1, keepdim=True))
+    if capped:
+        ds = ds * (1 - tanh.to(ds.dtype).square())
+    return ds.to(p.dtype)
+
+
+@Chain
+def head_loss(
+    logits_TV: Tensor, targets_T: Tensor, weight: float, multiplier: float, softcap: float | None, z_weight: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(summed cross-entropy, summed loss with z-loss, d loss / d logits), each times `weight`; sums in fp32.
+
+    The loss of a token is log-normaliser - logit of its target + z_weight * log-normaliser^2.
+    """
+    logits = logits_TV.to(wide_dtype(logits_TV)) * multiplier
+    slope = multiplier
+    if softcap is not None:
+        bent = torch.tanh(logits / softcap)
+        slope = multiplier * (1 - bent.square())
+        logits = bent * softcap
+    norm_T1 = torch.logsumexp(logits, -1, keepdim=True)
+    text_T1 = norm_T1 - logits.gather(1, targets_T[:, None])
+    words_V = torch.arange(logits.shape[-1], device=logits.device)
+    d = torch.exp(logits - norm_T1) * (1 + 2 * z_weight * norm_T1) - (words_V == targets_T[:, None]).to(logits.dtype)
+    d = (d * (slope * weight)).to(logits_TV.dtype)
+    return text_T1.sum() * weight, (text_T1 + z_weight * norm_T1.square()).sum() * weight, d

@@ -1,0 +1,167 @@
+"""A mixture of experts: the router, and the chosen experts as grouped products.
+
+Tokens are sorted by expert, so that each expert sees one block of rows; gate, up and down are then one product per
+expert and no token is padded or dropped. Forward and backward are written out, because autograd would keep twice the
+activations and pass over each of them again.
+
+Letters: T tokens, k experts per token, R = T*k choices, P rows sorted by expert
+(R and padding), D width, E experts, F expert width.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from lindos.model.elementwise import gated_backward, gated_forward
+from lindos.specs import ModelSpec
+
+ROW_QUANTUM = 64
+
+
+class Routing(NamedTuple):
+    """Where each token goes.
+
+    `logits` and `probabilities` are fp32 [T, E]; `gates` fp32 and `chosen` int64 are [T, k], best expert first.
+    """
+
+    logits: Tensor
+    probabilities: Tensor
+    gates: Tensor
+    chosen: Tensor
+
+
+def route(x_TD: Tensor, router_DE: Tensor, spec: ModelSpec) -> Routing:
+    """Softmax over all experts in fp32, then the best k; the gates are renormalised only where the spec says so."""
+    logits_TE = x_TD.float() @ router_DE.float()
+    if spec.router_softcap is not None:
+        logits_TE = spec.router_softcap * torch.tanh(logits_TE / spec.router_softcap)
+    probabilities_TE = torch.softmax(logits_TE, -1)
+    gates_Tk, chosen_Tk = torch.topk(probabilities_TE, spec.experts_per_token, dim=-1)
+    if spec.renormalise_gates:
+        gates_Tk = gates_Tk / gates_Tk.sum(-1, keepdim=True)
+    return Routing(logits_TE, probabilities_TE, gates_Tk, chosen_Tk)
+
+
+class Dispatch(NamedTuple):
+    """Which row of the sorted block holds what.
+
+    `token_P` [P] is the token each row copies (padding rows copy token 0 and are never read back), `row_R` [T*k] the
+    row of each token's i-th choice, `sizes` the rows of each expert, padding included.
+    """
+
+    token_P: Tensor
+    row_R: Tensor
+    sizes: list[int]
+
+
+def dispatch(chosen_Tk: Tensor, experts: int, quantum: int) -> Dispatch:
+    """Sort choices by expert; each expert's rows are rounded up to a multiple of `quantum`."""
+    chosen = chosen_Tk.flatten()
+    order_R = torch.argsort(chosen, stable=True)
+    counts = torch.bincount(chosen, minlength=experts)
+    padded = (counts + (quantum - 1)) // quantum * quantum
+    shift = (padded.cumsum(0) - padded) - (counts.cumsum(0) - counts)
+    row_sorted = torch.arange(len(chosen), device=chosen.device) + shift[chosen[order_R]]
+    token_P = torch.zeros(int(padded.sum()), dtype=torch.int64, device=chosen.device)
+    token_P[row_sorted] = order_R // chosen_Tk.shape[1]
+    row_R = torch.empty_like(order_R)
+    row_R[order_R] = row_sorted
+    return Dispatch(token_P, row_R, padded.tolist())
+
+
+def row_quantum(tokens: int, spec_experts: int, device: torch.device) -> int:
+    """Rows an expert's block is rounded up to.
+
+    oneDNN compiles a product for each new shape, a third of the time at training sizes where row counts never repeat;
+    rounding makes them repeat. Small batches would rather do without the padding.
+    """
+    return ROW_QUANTUM if device.type == "cpu" and tokens >= 4 * ROW_QUANTUM * spec_experts else 1
+
+
+def mix_experts(
+    x_TD: Tensor, routing: Routing, gate_EDF: Tensor, up_EDF: Tensor, down_EFD: Tensor, activation: str
+) -> Tensor:
+    """sum over the chosen experts of gate * down(act(gate(x)) * up(x)); [T, D] in the dtype of `x`."""
+    experts = gate_EDF.shape[0]
+    plan = dispatch(routing.chosen, experts, row_quantum(routing.chosen.numel(), experts, x_TD.device))
+    gates_Tk = routing.gates.to(x_TD.dtype)
+    return _MixExperts.apply(
+        x_TD, gates_Tk, plan.token_P, plan.row_R, plan.sizes, gate_EDF, up_EDF, down_EFD, activation
+    )
+
+
+def grouped_product(x_PD: Tensor, w_EDF: Tensor, sizes: list[int]) -> Tensor:
+    """Rows of expert e times w[e]; rows are sorted by expert, `sizes` says how many each has. [P, F]."""
+    if x_PD.is_cuda:
+        return functional.grouped_mm(x_PD, w_EDF, offs=_ends(sizes, x_PD.device))
+    # On a CPU torch's grouped product is this loop with an allocation per expert; writing into one output is faster.
+    out_PF = x_PD.new_empty(x_PD.shape[0], w_EDF.shape[2])
+    for x, w, out in zip(x_PD.split(sizes), w_EDF.unbind(), out_PF.split(sizes), strict=True):
+        if len(x):
+            torch.mm(x, w, out=out)
+    return out_PF
+
+
+def grouped_weight_gradient(x_PD: Tensor, dy_PF: Tensor, sizes: list[int]) -> Tensor:
+    """For each expert, its rows' x^T · dy: [E, D, F]; zero for an expert without rows."""
+    if x_PD.is_cuda:
+        return functional.grouped_mm(x_PD.t(), dy_PF, offs=_ends(sizes, x_PD.device))
+    out_EDF = x_PD.new_empty(len(sizes), x_PD.shape[1], dy_PF.shape[1])
+    for x, dy, out in zip(x_PD.split(sizes), dy_PF.split(sizes), out_EDF.unbind(), strict=True):
+        torch.mm(x.t(), dy, out=out)
+    return out_EDF
+
+
+def _ends(sizes: list[int], device: torch.device) -> Tensor:
+    return torch.tensor(sizes, dtype=torch.int32, device=device).cumsum(0, dtype=torch.int32)
+
+
+class _MixExperts(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x_TD: Tensor,
+        gates_Tk: Tensor,
+        token_P: Tensor,
+        row_R: Tensor,
+        sizes: list[int],
+        gate_EDF: Tensor,
+        up_EDF: Tensor,
+        down_EFD: Tensor,
+        activation: str,
+    ) -> Tensor:
+        tokens, chosen = gates_Tk.shape
+        x_PD = x_TD.index_select(0, token_P)
+        g_PF = grouped_product(x_PD, gate_EDF, sizes)
+        u_PF = grouped_product(x_PD, up_EDF, sizes)
+        y_PD = grouped_product(gated_forward(g_PF, u_PF, activation), down_EFD, sizes)
+        y_TkD = y_PD.index_select(0, row_R).view(tokens, chosen, -1)
+        ctx.save_for_backward(x_PD, g_PF, u_PF, y_TkD, gates_Tk, row_R, gate_EDF, up_EDF, down_EFD)
+        ctx.sizes, ctx.activation = sizes, activation
+        out_TD = y_TkD[:, 0] * gates_Tk[:, :1]
+        for i in range(1, chosen):
+            out_TD.addcmul_(y_TkD[:, i], gates_Tk[:, i : i + 1])
+        return out_TD
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        dout_TD, sizes = grads[0], ctx.sizes
+        x_PD, g_PF, u_PF, y_TkD, gates_Tk, row_R, gate_EDF, up_EDF, down_EFD = ctx.saved_tensors
+        tokens, chosen = gates_Tk.shape
+        dgates_Tk = (y_TkD * dout_TD[:, None]).sum(-1)
+        dy_RD = (dout_TD[:, None] * gates_Tk[..., None]).flatten(0, 1)
+        # Padding rows get no gradient, so what they computed leaves no mark on the weights.
+        dy_PD = torch.zeros_like(x_PD).index_copy_(0, row_R, dy_RD)
+        dh_PF = grouped_product(dy_PD, down_EFD.transpose(1, 2), sizes)
+        dg_PF, du_PF, h_PF = gated_backward(dh_PF, g_PF, u_PF, ctx.activation)
+        ddown_EFD = grouped_weight_gradient(h_PF, dy_PD, sizes)
+        dup_EDF = grouped_weight_gradient(x_PD, du_PF, sizes)
+        dgate_EDF = grouped_weight_gradient(x_PD, dg_PF, sizes)
+        dx_PD = grouped_product(dg_PF, gate_EDF.transpose(1, 2), sizes)
+        dx_PD += grouped_product(du_PF, up_EDF.transpose(1, 2), sizes)
+        dx_TD = dx_PD.index_select(0, row_R).view(tokens, chosen, -1).sum(1)
+        return dx_TD, dgates_Tk, None, None, None, dgate_EDF, dup_EDF, ddown_EFD, None

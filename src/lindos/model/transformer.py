@@ -1,0 +1,218 @@
+"""The one Transformer: Grok-1's decoder, by the fields of a ModelSpec.
+
+Block: h += norm_out(attention(norm_in(h))), then h += norm_out(experts(norm_in(h))). Matrices are [in, out] and used
+as x @ w, as in the release. Norms, router and softmax run in fp32, the rest in the dtype of the weights.
+
+Letters: B batch, T tokens, D width, H heads, K key-value heads, C head size, E experts, F expert width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from lindos.model.attention import attention
+from lindos.model.cache import KVCache
+from lindos.model.experts import Routing, mix_experts, route
+from lindos.model.norm import rms_norm
+from lindos.model.rope import rotary_phase, rotate
+from lindos.specs import ModelSpec
+
+Trace = dict[str, Tensor]
+"""Intermediates by name, filled when a caller passes one in; for tests, logs and curious people."""
+
+
+def _matrix(*shape: int, dtype: torch.dtype, device: torch.device | str | None) -> nn.Parameter:
+    return nn.Parameter(torch.empty(*shape, dtype=dtype, device=device))
+
+
+def _fp32(*shape: int, device: torch.device | str | None) -> nn.Parameter:
+    return nn.Parameter(torch.ones(*shape, dtype=torch.float32, device=device))
+
+
+class Attention(nn.Module):
+    """Grouped-query attention with rotary positions and a soft cap."""
+
+    def __init__(self, spec: ModelSpec, *, dtype: torch.dtype, device: torch.device | str | None) -> None:
+        super().__init__()
+        self.spec = spec
+        inner, kv = spec.heads * spec.head_size, spec.kv_heads * spec.head_size
+        self.query = _matrix(spec.width, inner, dtype=dtype, device=device)
+        self.key = _matrix(spec.width, kv, dtype=dtype, device=device)
+        self.value = _matrix(spec.width, kv, dtype=dtype, device=device)
+        self.output = _matrix(inner, spec.width, dtype=dtype, device=device)
+
+    def project(self, x_TD: Tensor, phase: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries and keys (turned by `phase`, see `rotary_phase`) and values: [T, H, C], [T, K, C], [T, K, C]."""
+        q_THC = (x_TD @ self.query).unflatten(-1, (-1, self.spec.head_size))
+        k_TKC = (x_TD @ self.key).unflatten(-1, (-1, self.spec.head_size))
+        v_TKC = (x_TD @ self.value).unflatten(-1, (-1, self.spec.head_size))
+        return rotate(q_THC, phase), rotate(k_TKC, phase), v_TKC
+
+    def finish(self, o_THC: Tensor) -> Tensor:
+        """The output projection: [T, H, C] -> [T, D]."""
+        return o_THC.flatten(-2) @ self.output
+
+    def forward(
+        self, x_BTD: Tensor, phase: tuple[Tensor, Tensor], key_mask_BS: Tensor | None, cache: KVCache | None, layer: int
+    ) -> Tensor:
+        q_BTHC, k_BSKC, v_BSKC = self.project(x_BTD, phase)
+        if cache is not None:
+            k_BSKC, v_BSKC = cache.extend(layer, k_BSKC, v_BSKC)
+        o_BTHC = attention(
+            q_BTHC,
+            k_BSKC,
+            v_BSKC,
+            multiplier=self.spec.attention_multiplier,
+            softcap=self.spec.attention_softcap,
+            key_mask_BS=key_mask_BS,
+        )
+        return self.finish(o_BTHC)
+
+
+class Experts(nn.Module):
+    """Router and experts of one layer."""
+
+    def __init__(self, spec: ModelSpec, *, dtype: torch.dtype, device: torch.device | str | None) -> None:
+        super().__init__()
+        self.spec = spec
+        sizes = (spec.experts, spec.width, spec.expert_width)
+        self.router = _fp32(spec.width, spec.experts, device=device)
+        self.gate = _matrix(*sizes, dtype=dtype, device=device)
+        self.up = _matrix(*sizes, dtype=dtype, device=device)
+        self.down = _matrix(sizes[0], sizes[2], sizes[1], dtype=dtype, device=device)
+
+    def forward(self, x_TD: Tensor) -> tuple[Tensor, Routing]:
+        """[T, D] -> [T, D], and the routing for those who balance or measure it."""
+        routing = route(x_TD, self.router, self.spec)
+        return mix_experts(x_TD, routing, self.gate, self.up, self.down, self.spec.activation), routing
+
+
+class Block(nn.Module):
+    """One layer: attention and experts, each between two norms."""
+
+    def __init__(self, spec: ModelSpec, *, dtype: torch.dtype, device: torch.device | str | None) -> None:
+        super().__init__()
+        self.eps = spec.norm_eps
+        self.attention = Attention(spec, dtype=dtype, device=device)
+        self.experts = Experts(spec, dtype=dtype, device=device)
+        self.norm_attention_in = _fp32(spec.width, device=device)
+        self.norm_attention_out = _fp32(spec.width, device=device)
+        self.norm_experts_in = _fp32(spec.width, device=device)
+        self.norm_experts_out = _fp32(spec.width, device=device)
+
+    def attend_input(self, h: Tensor) -> Tensor:
+        """What attention reads: the normed residual stream."""
+        return rms_norm(h, self.norm_attention_in, self.eps)
+
+    def add_attention(self, h: Tensor, attended: Tensor) -> Tensor:
+        """The residual stream with attention's normed result added."""
+        return h + rms_norm(attended, self.norm_attention_out, self.eps)
+
+    def add_experts(self, h: Tensor, trace: Trace | None = None) -> tuple[Tensor, Routing]:
+        """The residual stream ([..., D]) with the experts' normed result added, and their routing over flat tokens."""
+        x_TD = rms_norm(h, self.norm_experts_in, self.eps).flatten(0, -2)
+        mixed_TD, routing = self.experts(x_TD)
+        if trace is not None:
+            trace |= {"router_logits": routing.logits, "router_probs": routing.probabilities}
+            trace |= {"moe_in": x_TD, "moe_out": mixed_TD}
+        return h + rms_norm(mixed_TD.view_as(h), self.norm_experts_out, self.eps), routing
+
+
+class Transformer(nn.Module):
+    """The whole network. Weights are uninitialised until `initialise` or a checkpoint fills them."""
+
+    def __init__(
+        self, spec: ModelSpec, *, dtype: torch.dtype = torch.float32, device: torch.device | str | None = None
+    ) -> None:
+        super().__init__()
+        self.spec = spec
+        self.embedding = _matrix(spec.vocabulary, spec.width, dtype=dtype, device=device)
+        self.layers = nn.ModuleList(Block(spec, dtype=dtype, device=device) for _ in range(spec.layers))
+        self.final_norm = _fp32(spec.width, device=device)
+        if not spec.tied_head:
+            self.head = _matrix(spec.vocabulary, spec.width, dtype=dtype, device=device)
+
+    def forward(self, tokens_BT: Tensor, *, cache: KVCache | None = None, traces: list[Trace] | None = None) -> Tensor:
+        """fp32 logits [B, T, V]. With a cache, `tokens_BT` continue what it holds, and it holds them afterwards."""
+        x_BTD, _ = self.hidden(tokens_BT, cache=cache, traces=traces)
+        return self.logits(x_BTD)
+
+    def hidden(
+        self, tokens_BT: Tensor, *, cache: KVCache | None = None, traces: list[Trace] | None = None
+    ) -> tuple[Tensor, list[Routing]]:
+        """The final normed hidden states [B, T, D], and each layer's routing."""
+        tokens = tokens_BT.shape[1]
+        start = 0 if cache is None else cache.length
+        positions_T = torch.arange(start, start + tokens, device=tokens_BT.device)
+        phase = rotary_phase(positions_T, self.spec.head_size, self.spec.rope_base)
+        key_mask_BS = self._key_mask(tokens_BT, cache)
+        h_BTD = self.embed(tokens_BT)
+        routings = []
+        for index, block in enumerate(self.layers):
+            assert isinstance(block, Block)
+            trace: Trace | None = None if traces is None else {}
+            x_BTD = block.attend_input(h_BTD)
+            attended_BTD = block.attention(x_BTD, phase, key_mask_BS, cache, index)
+            h_BTD, routing = block.add_experts(block.add_attention(h_BTD, attended_BTD), trace)
+            routings.append(routing)
+            if traces is not None and trace is not None:
+                traces.append(trace | {"attn_in": x_BTD, "attn_out": attended_BTD, "layer_out": h_BTD})
+        if cache is not None:
+            cache.length += tokens
+        return self.normalise(h_BTD), routings
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Looked-up and scaled embeddings, [..., D]."""
+        return nn.functional.embedding(tokens, self.embedding) * self.spec.embedding_multiplier
+
+    def normalise(self, h: Tensor) -> Tensor:
+        """The final norm."""
+        return rms_norm(h, self.final_norm, self.spec.norm_eps)
+
+    @property
+    def head_matrix(self) -> Tensor:
+        """[V, D], the embedding itself where the head is tied."""
+        return self.embedding if self.spec.tied_head else self.head
+
+    def logits(self, x: Tensor) -> Tensor:
+        """fp32 logits [..., V] of normed hidden states."""
+        logits = (x @ self.head_matrix.t()).float() * self.spec.logit_multiplier
+        if self.spec.logit_softcap is not None:
+            logits = self.spec.logit_softcap * torch.tanh(logits / self.spec.logit_softcap)
+        return logits
+
+    def _key_mask(self, tokens_BT: Tensor, cache: KVCache | None) -> Tensor | None:
+        """Which keys may be seen [B, S]; None when all may, which spares the masking."""
+        if self.spec.pad_token is None:
+            return None
+        visible_BT = tokens_BT != self.spec.pad_token
+        if cache is None:
+            return None if bool(visible_BT.all()) else visible_BT
+        end = cache.length + tokens_BT.shape[1]
+        cache.seen[:, cache.length : end] = visible_BT
+        seen = cache.seen[:, :end]
+        return None if bool(seen.all()) else seen
+
+
+def initialise(model: Transformer, seed: int) -> None:
+    """Fill the weights for training from scratch, reproducibly on any device.
+
+    Matrices are normal with variance 1/in; embeddings such that, multiplied, they have unit variance. The norms
+    after attention and experts make the scale of the output projections irrelevant to the forward pass. Router rows
+    start small, so that the first choices are nearly even.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.ndim == 1:
+                parameter.fill_(1.0)
+                continue
+            fan_in = parameter.shape[-2]
+            std = fan_in**-0.5
+            if name in {"embedding", "head"}:
+                std = 1.0 / model.spec.embedding_multiplier if name == "embedding" else parameter.shape[-1] ** -0.5
+            elif name.endswith("router"):
+                std = 0.02
+            values = torch.empty(parameter.shape, dtype=torch.float32).normal_(0.0, std, generator=generator)
+            parameter.copy_(values)

@@ -1,0 +1,97 @@
+"""The Transformer against the outputs of the public release (run at small sizes)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lindos.model import KVCache
+from tests.model.golden import HERE, load_golden
+
+
+@pytest.fixture(params=["mini", "a", "b"])
+def golden(request):
+    if request.param == "mini":
+        return load_golden(HERE, "mini")
+    return load_golden(request.getfixturevalue("shared") / "golden", request.param)
+
+
+@torch.inference_mode()
+def test_full_forward_equals_the_release(golden):
+    model, arrays, _ = golden
+    logits = model(torch.from_numpy(arrays["tokens"]).long()).numpy()
+    visible = arrays["tokens"] != 0
+    assert np.abs(logits - arrays["logits"])[visible].max() < 1e-4
+
+
+@torch.inference_mode()
+def test_incremental_forward_equals_the_release_and_fills_the_same_cache(golden):
+    model, arrays, _ = golden
+    tokens = torch.from_numpy(arrays["tokens"]).long()
+    start = int(arrays["inc_start"])
+    cache = KVCache(model.spec, tokens.shape[0], tokens.shape[1])
+    steps = [model(tokens[:, : start + 1], cache=cache)[:, -1]]
+    steps += [model(tokens[:, t : t + 1], cache=cache)[:, -1] for t in range(start + 1, tokens.shape[1])]
+    steps = steps[: arrays["inc_logits"].shape[1]]
+    got = torch.stack(steps, 1).numpy()
+    visible = arrays["tokens"][:, start : start + got.shape[1]] != 0
+    assert np.abs(got - arrays["inc_logits"])[visible].max() < 1e-4
+    visible = arrays["tokens"] != 0
+    assert np.abs(cache.keys.numpy() - arrays["kv_k"])[:, visible].max() < 1e-4
+    assert np.abs(cache.values.numpy() - arrays["kv_v"])[:, visible].max() < 1e-4
+
+
+@torch.inference_mode()
+def test_intermediates_of_the_whole_forward_equal_the_release(golden):
+    """Logits hide a wrong gate (the norm after the experts nearly cancels it); the intermediates do not."""
+    model, arrays, inside = golden
+    traces: list[dict] = []
+    model(torch.from_numpy(arrays["tokens"][:1]).long(), traces=traces)
+    names = {
+        "router/probs": "router_probs",
+        "router/logits": "router_logits",
+        "moe/in": "moe_in",
+        "moe/out": "moe_out",
+        "multi_head_attention/in": "attn_in",
+        "multi_head_attention/out": "attn_out",
+        "out": "layer_out",
+    }
+    visible = arrays["tokens"][0] != 0
+    for key, expected in inside.items():
+        _, layer, *rest = key.split("/")
+        name = names["/".join(rest)]
+        got = traces[int(layer.removeprefix("decoder_layer_"))][name].numpy().reshape(len(visible), -1)
+        tolerance = 1e-5 if name == "router_probs" else 1e-4 * max(1.0, float(np.abs(expected).max()))
+        assert np.abs(got - expected.reshape(got.shape))[visible].max() < tolerance, key
+    assert len(inside) == 7 * model.spec.layers
+
+
+@torch.inference_mode()
+def test_each_router_and_mixture_equals_the_release_on_its_own_input(golden):
+    model, _, inside = golden
+    for index, block in enumerate(model.layers):
+        layer = f"transformer/decoder_layer_{index}"
+        x = torch.from_numpy(inside[f"{layer}/moe/in"][0])
+        mixed, routing = block.experts(x)
+        assert np.abs(routing.probabilities.numpy() - inside[f"{layer}/router/probs"][0]).max() < 1e-5
+        assert np.abs(mixed.numpy() - inside[f"{layer}/moe/out"][0]).max() < 1e-5
+
+
+@torch.inference_mode()
+def test_bf16_stays_near_the_release_in_bf16(golden):
+    model, arrays, _ = golden
+    wide = {n for n, _ in model.named_parameters() if n.endswith("router") or "norm" in n}
+    for name, parameter in model.named_parameters():
+        if name not in wide:
+            parameter.data = parameter.data.bfloat16()
+    logits = model(torch.from_numpy(arrays["tokens"]).long()).numpy()
+    visible = arrays["tokens"] != 0
+    spread = float(arrays["logits"].std())
+    assert np.abs(logits - arrays["logits_bf16"])[visible].mean() < 0.1 * spread
+
+
+def test_the_copied_golden_file_is_the_smallest_one():
+    assert (Path(HERE) / "mini.npz").stat().st_size < 1 << 20

@@ -1,0 +1,124 @@
+"""Hand-written backward passes against numerical differentiation and autograd over the plain formulas."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lindos.model import attention as attend
+from lindos.model.attention import QUERY_BLOCK
+from lindos.model.experts import Routing, mix_experts, route
+from lindos.model.norm import rms_norm
+from lindos.specs import ModelSpec
+
+
+def plain_attention(q, k, v, multiplier, softcap, mask):
+    """The formula, written for reading."""
+    group = q.shape[2] // k.shape[2]
+    k, v = (t.repeat_interleave(group, dim=2) for t in (k, v))
+    logits = torch.einsum("bthc,bshc->bhts", q, k) * multiplier
+    if softcap is not None:
+        logits = softcap * torch.tanh(logits / softcap)
+    queries, keys = q.shape[1], k.shape[1]
+    future = torch.ones(queries, keys, dtype=torch.bool).triu_(keys - queries + 1)
+    logits = logits.masked_fill(future, -1e30)
+    if mask is not None:
+        logits = logits.masked_fill(~mask[:, None, None], -1e30)
+    return torch.einsum("bhts,bshc->bthc", torch.softmax(logits, -1), v)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    batch=st.integers(1, 2),
+    queries=st.integers(1, 9),
+    past=st.integers(0, 4),
+    kv_heads=st.integers(1, 2),
+    group=st.integers(1, 3),
+    half=st.integers(1, 3),
+    softcap=st.sampled_from([None, 0.5, 30.0]),
+    masked=st.booleans(),
+    seed=st.integers(0, 1000),
+)
+def test_attention_forward_and_gradients_equal_the_formula(
+    batch, queries, past, kv_heads, group, half, softcap, masked, seed
+):
+    torch.manual_seed(seed)
+    keys = queries + past
+    q = torch.randn(batch, queries, kv_heads * group, 2 * half, dtype=torch.float64, requires_grad=True)
+    k = torch.randn(batch, keys, kv_heads, 2 * half, dtype=torch.float64, requires_grad=True)
+    v = torch.randn(batch, keys, kv_heads, 2 * half, dtype=torch.float64, requires_grad=True)
+    mask = None
+    if masked:
+        mask = torch.rand(batch, keys) < 0.7
+        mask[:, 0] = True  # every query sees something
+    out = attend(q, k, v, multiplier=0.7, softcap=softcap, key_mask_BS=mask)
+    expected = plain_attention(q, k, v, 0.7, softcap, mask)
+    torch.testing.assert_close(out, expected)
+    weight = torch.randn_like(out)
+    got = torch.autograd.grad((out * weight).sum(), (q, k, v))
+    wanted = torch.autograd.grad((expected * weight).sum(), (q, k, v))
+    torch.testing.assert_close(got, wanted)
+
+
+def test_attention_over_several_query_blocks():
+    torch.manual_seed(0)
+    length = 2 * QUERY_BLOCK + 5
+    q = torch.randn(1, length, 2, 4, dtype=torch.float64, requires_grad=True)
+    k = torch.randn(1, length, 1, 4, dtype=torch.float64, requires_grad=True)
+    v = torch.randn(1, length, 1, 4, dtype=torch.float64, requires_grad=True)
+    out = attend(q, k, v, multiplier=0.5, softcap=2.0)
+    expected = plain_attention(q, k, v, 0.5, 2.0, None)
+    torch.testing.assert_close(out, expected)
+    got = torch.autograd.grad(out.square().sum(), (q, k, v))
+    wanted = torch.autograd.grad(expected.square().sum(), (q, k, v))
+    torch.testing.assert_close(got, wanted)
+
+
+def test_attention_backward_by_finite_differences():
+    torch.manual_seed(1)
+    q, k, v = (torch.randn(1, 5, heads, 4, dtype=torch.float64, requires_grad=True) for heads in (4, 2, 2))
+    assert torch.autograd.gradcheck(lambda *a: attend(*a, multiplier=0.5, softcap=1.5), (q, k, v))
+
+
+@pytest.mark.parametrize("activation", ["gelu_tanh", "silu"])
+def test_experts_backward_by_finite_differences(activation):
+    torch.manual_seed(2)
+    x = torch.randn(6, 4, dtype=torch.float64, requires_grad=True)
+    gates = torch.rand(6, 2, dtype=torch.float64, requires_grad=True)
+    chosen = torch.tensor([[0, 2], [2, 0], [0, 2], [3, 0], [2, 3], [0, 3]])  # expert 1 gets no token
+    weights = [torch.randn(4, *s, dtype=torch.float64, requires_grad=True) for s in ((4, 3), (4, 3), (3, 4))]
+
+    def f(x, gates, *w):
+        return mix_experts(x, Routing(x, x, gates, chosen), w[0], w[1], w[2], activation)
+
+    assert torch.autograd.gradcheck(f, (x, gates, *weights))
+
+
+@settings(max_examples=20, deadline=None)
+@given(tokens=st.integers(1, 12), experts=st.integers(1, 5), data=st.data(), seed=st.integers(0, 99))
+def test_experts_equal_the_loop_over_tokens(tokens, experts, data, seed):
+    chosen_count = data.draw(st.integers(1, experts))
+    torch.manual_seed(seed)
+    spec = ModelSpec(
+        name="t", layers=1, width=4, vocabulary=8, sequence=4, heads=1, kv_heads=1, head_size=2, experts=experts,
+        experts_per_token=chosen_count, expert_width=6, attention_multiplier=1.0,
+    )  # fmt: skip
+    x, router = torch.randn(tokens, 4), torch.randn(4, experts)
+    gate, up, down = torch.randn(experts, 4, 6), torch.randn(experts, 4, 6), torch.randn(experts, 6, 4)
+    routing = route(x, router, spec)
+    got = mix_experts(x, routing, gate, up, down, "gelu_tanh")
+    for t in range(tokens):
+        expected = torch.zeros(4)
+        for weight, e in zip(routing.gates[t], routing.chosen[t], strict=True):
+            hidden = torch.nn.functional.gelu(x[t] @ gate[e], approximate="tanh") * (x[t] @ up[e])
+            expected += weight * (hidden @ down[e])
+        torch.testing.assert_close(got[t], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_norm_backward_by_finite_differences():
+    torch.manual_seed(3)
+    x = torch.randn(3, 5, dtype=torch.float64, requires_grad=True)
+    scale = torch.randn(5, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x, s: rms_norm(x, s, 1e-5), (x, scale))
