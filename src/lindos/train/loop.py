@@ -1,0 +1,256 @@
+"""The training loop: a pure function of the run file, the data and the step number, however often it is interrupted."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from lindos.data import BatchPlan, TokenDataset
+from lindos.model import Transformer, initialise
+from lindos.model.elementwise import fuse_elementwise
+from lindos.model.formats import load_model, save_model
+from lindos.specs import LindosError, SpecError
+from lindos.train.checkpoint import environment, newest_checkpoint, prune, save_checkpoint
+from lindos.train.journal import Journal
+from lindos.train.memory import keep_freed_memory
+from lindos.train.optimizer import MasterWeights, Optimizer
+from lindos.train.run_file import RunFile, learning_rate
+from lindos.train.sample import sample_text
+from lindos.train.step import StepResult, accumulate, held_out_loss
+
+MOST_SKIPS = 5
+"""So many steps in a row without a finite gradient end the run."""
+MAY_CHANGE = (
+    "schedule",
+    "evaluate",
+    "sample",
+    "checkpoint",
+    "machine.threads",
+    "machine.compile",
+    "data.path",
+    "start",
+)
+"""What a resumed run may have changed in its file."""
+
+
+class TrainingError(LindosError):
+    """Training cannot go on."""
+
+
+class Trainer:
+    """One run in one process. `train` does its steps; everything else is preparation."""
+
+    def __init__(self, run: RunFile, folder: Path, *, resume: bool = False, console: Console | None = None) -> None:
+        """Raises SpecError, CheckpointError or the data room's errors; nothing is written before all is in order."""
+        self.run, self.folder = run, folder
+        self.console = console or Console()
+        self.step = 0
+        self._skips = 0
+        self._stopping = False
+        self._prepare_machine()
+        self.data = TokenDataset.open(Path(run.data.path), split="train")
+        self.plan = BatchPlan(self.data, sequence=run.data.sequence, batch=run.data.batch, seed=run.data.seed)
+        self.held_out = self._held_out_batches()
+        if self.data.vocabulary > run.spec.vocabulary:
+            raise SpecError(
+                f"{run.data.path}: its tokenizer has {self.data.vocabulary} words, {run.spec.name} only "
+                f"{run.spec.vocabulary}"
+            )
+        self.model = self._make_model()
+        self.master = MasterWeights(self.model)
+        self.optimizer = Optimizer(self.master, run.optimizer)
+        self.journal = Journal(folder / "metrics.jsonl", self.console)
+        self._begin(resume)
+
+    def _prepare_machine(self) -> None:
+        torch.set_num_threads(self.run.machine.threads or len(os.sched_getaffinity(0)))
+        keep_freed_memory()
+        if self.run.machine.compile and not fuse_elementwise():
+            self.console.print("no C++ compiler here: element-wise work runs unfused (slower, same results)")
+
+    def _make_model(self) -> Transformer:
+        dtype = torch.bfloat16 if self.run.machine.precision == "bf16" else torch.float32
+        if self.run.start:
+            return load_model(Path(self.run.start), dtype=dtype)
+        model = Transformer(self.run.spec, dtype=dtype)
+        initialise(model, self.run.seed)
+        return model
+
+    def _held_out_batches(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        data = TokenDataset.open(Path(self.run.data.path), split="heldout")
+        rows = self.run.data.micro_batch
+        plan = BatchPlan(data, sequence=self.run.data.sequence, batch=rows, seed=0)
+        batches = (plan.batch(i) for i in range(max(1, self.run.evaluate.sequences // rows)))
+        return [(b.tokens, b.loss_mask) for b in batches]
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    def _begin(self, resume: bool) -> None:
+        checkpoint, passed = newest_checkpoint(self.checkpoints)
+        for line in passed:
+            self.console.print(f"[yellow]{line}[/yellow]")
+        if checkpoint is None:
+            if resume and passed:
+                raise TrainingError(f"{self.checkpoints}: no checkpoint is whole; start anew without --resume")
+            if self.journal.path.exists() and not resume:
+                raise TrainingError(
+                    f"{self.folder} holds a run already; continue it with --resume or name another --out"
+                )
+        elif not resume:
+            raise TrainingError(
+                f"{self.folder} holds a run at step {checkpoint.step}; continue it with --resume or name another --out"
+            )
+        else:
+            self._check_same_run(checkpoint.meta)
+            checkpoint.restore(self.optimizer.tensors())
+            self.step = checkpoint.step
+            self.journal.rewind(self.step)
+            if checkpoint.meta["environment"] != environment():
+                self.console.print(
+                    f"resumed on another machine or version ({checkpoint.meta['environment']} then, {environment()} "
+                    "now): losses continue, but not bit for bit"
+                )
+        # Masters are fp32 copies of what the model was made with; the model is always their cast.
+        self.master.publish()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.journal.write("leg", step=self.step, environment=environment(), run=self.run.model_dump(mode="json"))
+
+    def _check_same_run(self, meta: dict[str, Any]) -> None:
+        if meta["data_fingerprint"] != self.data.fingerprint:
+            raise SpecError(
+                f"{self.run.data.path}: its fingerprint {self.data.fingerprint[:12]} is not that of the data the run "
+                f"began with, {meta['data_fingerprint'][:12]}"
+            )
+        before, now = (_flat(d) for d in (meta["run"], self.run.model_dump(mode="json")))
+        for key in sorted(before.keys() | now.keys()):
+            if before.get(key) != now.get(key) and not key.startswith(MAY_CHANGE):
+                raise SpecError(
+                    f"{key}: the run began with {before.get(key)!r}, its file now says {now.get(key)!r}; "
+                    "put it back or start a new run"
+                )
+
+    def train(self, *, steps: int | None = None, minutes: float | None = None) -> int:
+        """Run until the schedule ends, or this leg's `steps` or `minutes` do; returns the step reached.
+
+        SIGINT and SIGTERM end the leg after the step at hand, with a checkpoint.
+        """
+        last = self.run.schedule.steps if steps is None else min(self.run.schedule.steps, self.step + steps)
+        until = math.inf if minutes is None else time.monotonic() + 60 * minutes
+        before = self._catch_signals()
+        try:
+            self._steps(last, until)
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        return self.step
+
+    def _steps(self, last: int, until: float) -> None:
+        saved = self.step
+        while self.step < last and time.monotonic() < until and not self._stopping:
+            self._one_step()
+            if self.step % self.run.evaluate.every == 0 or self.step == self.run.schedule.steps:
+                self._evaluate()
+            if self.step % self.run.sample.every == 0:
+                self._sample()
+            if self.step % self.run.checkpoint.every == 0:
+                self._save()
+                saved = self.step
+        if saved != self.step:
+            self._save()
+
+    def _one_step(self) -> None:
+        began = time.perf_counter()
+        batch = self.plan.batch(self.step)
+        result = accumulate(self.model, batch.tokens, batch.loss_mask, self.run)
+        if not math.isfinite(float(self.master.norm())):
+            self._skip()
+            return
+        rate = learning_rate(self.run.schedule, self.step)
+        norm = self.optimizer.step(self.step, rate)
+        self._skips = 0
+        self._log(result, norm, rate, time.perf_counter() - began)
+        self.step += 1
+
+    def _skip(self) -> None:
+        names = self.master.not_finite()
+        self.journal.write("skip", step=self.step, tensors=names)
+        self.console.print(f"[yellow]step {self.step}: gradient not finite in {', '.join(names[:3])}; skipped[/yellow]")
+        self.master.clear()
+        self._skips += 1
+        self.step += 1
+        if self._skips >= MOST_SKIPS:
+            raise TrainingError(
+                f"{MOST_SKIPS} steps in a row had no finite gradient (last in {names[0]}); lower the learning rate "
+                "or resume from an earlier checkpoint"
+            )
+
+    def _log(self, result: StepResult, norm: float, rate: float, seconds: float) -> None:
+        per_step = self.run.tokens_per_step
+        flops = per_step * self.run.spec.training_flops_per_token(self.run.data.sequence)
+        fields = {
+            "step": self.step,
+            "tokens": (self.step + 1) * per_step,
+            "loss": result.loss,
+            "router_loss": result.router_loss,
+            "balance": result.balance,
+            "counted": result.counted,
+            "norm": norm,
+            "rate": rate,
+            "seconds": seconds,
+            "tokens_per_s": per_step / seconds,
+            "flops_per_s": flops / seconds,
+        }
+        self.journal.write("step", **fields)
+        self.journal.tell_step(fields, self.run.schedule.steps)
+
+    def _evaluate(self) -> None:
+        loss = held_out_loss(self.model, self.held_out)
+        self.journal.write("evaluation", step=self.step - 1, tokens=self.step * self.run.tokens_per_step, loss=loss)
+        self.console.print(f"held-out loss {loss:.4f} nats a token after {self.step:,} steps", highlight=False)
+
+    def _sample(self) -> None:
+        for prompt in self.run.sample.prompts:
+            text = sample_text(self.model, self.data.tokenizer, prompt, self.run.sample.tokens, seed=self.step)
+            self.journal.write("sample", step=self.step - 1, prompt=prompt, text=text)
+            self.console.print(f"  [dim]{prompt!r} ->[/dim] {text!r}", highlight=False, markup=True)
+
+    def _save(self) -> None:
+        meta = {
+            "run": self.run.model_dump(mode="json"),
+            "data_fingerprint": self.data.fingerprint,
+            "environment": environment(),
+        }
+        save_checkpoint(self.checkpoints, self.step, self.optimizer.tensors(), meta)
+        prune(self.checkpoints, self.run.checkpoint.keep)
+
+    def export(self, folder: Path) -> None:
+        """Write the weights as a model directory with the data's tokenizer."""
+        save_model(self.model, folder, tokenizer=Path(self.run.data.path))
+
+    def _catch_signals(self) -> dict[signal.Signals, Any]:
+        def stop(_signal: int, _frame: FrameType | None) -> None:
+            self._stopping = True
+            self.console.print("stopping after this step, with a checkpoint ...")
+
+        return {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+
+
+def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, dict):
+            out |= _flat(value, f"{prefix}{key}.")
+        else:
+            out[prefix + key] = value
+    return out

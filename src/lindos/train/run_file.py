@@ -1,0 +1,145 @@
+"""The run file: everything one training run is, in one TOML file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from lindos.specs import ModelSpec, Spec, SpecError, load_model_spec, read_table
+
+Count = Annotated[int, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class DataSection(Spec):
+    path: str
+    """A directory made by `lindos data prepare`."""
+    sequence: Count
+    """Tokens a training sequence holds."""
+    batch: Count
+    """Sequences per optimiser step."""
+    micro_batch: Count
+    """Sequences per forward pass; a step accumulates batch / micro_batch of them."""
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _divides(self) -> Self:
+        if self.batch % self.micro_batch:
+            raise ValueError(f"batch ({self.batch}) must be a multiple of micro_batch ({self.micro_batch})")
+        return self
+
+
+class OptimizerSection(Spec):
+    kind: Literal["adamw", "muon"] = "adamw"
+    """adamw for everything, or muon for the matrices inside the layers and adamw for the rest."""
+    lr: Positive
+    """Peak learning rate of adamw."""
+    matrix_lr: Positive = 0.02
+    """Peak learning rate of muon."""
+    betas: tuple[Share, Share] = (0.9, 0.95)
+    eps: Positive = 1e-8
+    momentum: Share = 0.95
+    weight_decay: Annotated[float, Field(ge=0)] = 0.1
+    """Decoupled, on matrices only, times the learning rate."""
+    clip: Positive = 1.0
+    """Largest norm of the whole gradient."""
+
+
+class ScheduleSection(Spec):
+    steps: Count
+    warmup: Annotated[int, Field(ge=0)] = 0
+    """Steps of linear rise."""
+    decay: Share = 0.2
+    """Share of the steps at the end in which the rate falls linearly to `floor`."""
+    floor: Share = 0.0
+    """Where the rate ends, as a share of the peak."""
+
+
+class RouterSection(Spec):
+    balance: Annotated[float, Field(ge=0)] = 0.02
+    """Weight of each layer's load-balance loss (Switch Transformer, https://arxiv.org/abs/2101.03961, eq. 4)."""
+    z: Annotated[float, Field(ge=0)] = 1e-4
+    """Weight of each layer's router z-loss (ST-MoE, https://arxiv.org/abs/2202.08906, eq. 5)."""
+
+
+class EvaluateSection(Spec):
+    every: Count = 200
+    """Steps between evaluations on held-out text."""
+    sequences: Count = 64
+
+
+class SampleSection(Spec):
+    every: Count = 500
+    prompts: tuple[str, ...] = ()
+    tokens: Count = 40
+
+
+class CheckpointSection(Spec):
+    every: Count = 200
+    keep: Count = 2
+    """The newest checkpoints kept."""
+
+
+class MachineSection(Spec):
+    threads: Annotated[int, Field(ge=0)] = 0
+    """0: as many as there are cores."""
+    precision: Literal["bf16", "fp32"] = "bf16"
+    compile: bool = False
+    """Fuse element-wise chains with torch.compile; wants a C++ compiler."""
+
+
+class RunFile(Spec):
+    """One run. `RunFile.load` reads it; unknown keys are errors with the nearest name."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+    model: str
+    """A catalogue name, or the path of a TOML file."""
+    start: str = ""
+    """A model directory whose weights the run starts from; empty for fresh ones."""
+    seed: int = 0
+    z_loss: Annotated[float, Field(ge=0)] = 1e-4
+    """Weight of the squared log-normaliser of the output (PaLM, section 5)."""
+
+    data: DataSection
+    optimizer: OptimizerSection
+    schedule: ScheduleSection
+    router: RouterSection = RouterSection()
+    evaluate: EvaluateSection = EvaluateSection()
+    sample: SampleSection = SampleSection()
+    checkpoint: CheckpointSection = CheckpointSection()
+    machine: MachineSection = MachineSection()
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a run file. Raises SpecError."""
+        run = cls.parse(read_table(path), where=str(path))
+        spec = run.spec
+        if run.data.sequence > spec.sequence:
+            raise SpecError(
+                f"{path}: data.sequence: {run.data.sequence} tokens exceed the {spec.sequence} {spec.name} is meant for"
+            )
+        return run
+
+    @property
+    def spec(self) -> ModelSpec:
+        return load_model_spec(self.model)
+
+    @property
+    def tokens_per_step(self) -> int:
+        return self.data.batch * self.data.sequence
+
+
+def learning_rate(schedule: ScheduleSection, step: int) -> float:
+    """The share of the peak rate that `step` (from 0) trains at: rise, plateau, linear fall to `floor`.
+
+    A plateau lets a run be lengthened between legs without having decayed too early
+    (warm-up, stable, decay: MiniCPM, https://arxiv.org/abs/2404.06395).
+    """
+    if step < schedule.warmup:
+        return (step + 1) / schedule.warmup
+    fall = max(1, round(schedule.decay * schedule.steps))
+    left = max(0, schedule.steps - step)
+    return schedule.floor + (1 - schedule.floor) * min(1.0, left / fall)

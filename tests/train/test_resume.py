@@ -1,0 +1,184 @@
+"""Runs that are killed, damaged or changed: bit-for-bit continuation, or a clear refusal with nothing lost."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from lindos.specs import SpecError
+from lindos.train import CheckpointError, Journal, RunFile, Trainer, TrainingError
+from lindos.train.checkpoint import newest_checkpoint, save_checkpoint
+from tests.train.conftest import write_data, write_run
+
+
+def losses(folder: Path) -> dict[int, tuple]:
+    lines = Journal.read(folder / "metrics.jsonl")
+    return {line["step"]: (line["loss"], line["norm"]) for line in lines if line["kind"] == "step"}
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    checkpoint, _ = newest_checkpoint(folder / "checkpoints")
+    assert checkpoint is not None
+    return load_file(checkpoint.path / "state.safetensors")
+
+
+def command(run: Path, out: Path, *more: str) -> list[str]:
+    return [sys.executable, "-m", "lindos", "train", str(run), "--out", str(out), *more]
+
+
+@pytest.fixture
+def undisturbed(run_table, tmp_path):
+    run = RunFile.parse(run_table)
+    folder = tmp_path / "undisturbed"
+    Trainer(run, folder).train()
+    return folder
+
+
+def test_a_run_learns_and_keeps_a_journal(undisturbed):
+    lines = Journal.read(undisturbed / "metrics.jsonl")
+    steps = [line for line in lines if line["kind"] == "step"]
+    assert [line["step"] for line in steps] == list(range(12))
+    assert steps[-1]["loss"] < steps[0]["loss"] - 0.3
+    assert steps[-1]["tokens"] == 12 * 4 * 64
+    assert 1.0 <= steps[-1]["balance"] <= 2.0  # 4 experts, 2 chosen: 2 is the worst there is
+    kinds = {line["kind"] for line in lines}
+    assert kinds == {"leg", "step", "evaluation", "sample"}
+    assert len(list((undisturbed / "checkpoints").glob("step-*"))) == 2
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_legs_continue_bit_for_bit(run_table, tmp_path, precision):
+    run_table["machine"]["precision"] = precision
+    run = RunFile.parse(run_table)
+    Trainer(run, tmp_path / "whole").train()
+    for leg in range(4):
+        Trainer(run, tmp_path / "legs", resume=True).train(steps=3)
+        assert len(losses(tmp_path / "legs")) == 3 * (leg + 1)
+    assert losses(tmp_path / "legs") == losses(tmp_path / "whole")
+    whole, legs = weights(tmp_path / "whole"), weights(tmp_path / "legs")
+    assert all(torch.equal(whole[name], legs[name]) for name in whole)
+
+
+def _killed_run(run_file: Path, out: Path, kills: int, seed: int) -> None:
+    """Start the real command, kill it without warning at random moments, finish it undisturbed."""
+    chance = random.Random(seed)
+    for _ in range(kills):
+        reached = len(losses(out)) if (out / "metrics.jsonl").exists() else 0
+        process = subprocess.Popen(command(run_file, out, "--resume"), stdout=subprocess.DEVNULL)
+        # Wait until it has done something, then a random while longer: mid-step, mid-write, anywhere.
+        target = reached + chance.randint(1, 3)
+        while process.poll() is None and (not (out / "metrics.jsonl").exists() or len(losses(out)) < min(target, 12)):
+            time.sleep(0.01)
+        time.sleep(chance.random() * 0.2)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    subprocess.run(command(run_file, out, "--resume"), check=True, stdout=subprocess.DEVNULL)
+
+
+def test_killed_at_any_moment_the_losses_continue_bit_for_bit(run_table, tmp_path, undisturbed):
+    run_table["checkpoint"]["every"] = 2
+    run_file = write_run(tmp_path / "run.json", run_table)
+    _killed_run(run_file, tmp_path / "killed", kills=2, seed=1)
+    assert losses(tmp_path / "killed") == losses(undisturbed)
+    whole, killed = weights(undisturbed), weights(tmp_path / "killed")
+    assert all(torch.equal(whole[name], killed[name]) for name in whole)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_killed_again_and_again(run_table, tmp_path, undisturbed):
+    run_table["checkpoint"]["every"] = 1
+    run_file = write_run(tmp_path / "run.json", run_table)
+    _killed_run(run_file, tmp_path / "killed", kills=15, seed=2)
+    assert losses(tmp_path / "killed") == losses(undisturbed)
+    whole, killed = weights(undisturbed), weights(tmp_path / "killed")
+    assert all(torch.equal(whole[name], killed[name]) for name in whole)
+
+
+def test_a_stop_signal_ends_with_a_checkpoint(run_table, tmp_path):
+    run_table["schedule"]["steps"] = 100_000
+    run_table["checkpoint"]["every"] = 100_000
+    out = tmp_path / "out"
+    process = subprocess.Popen(command(write_run(tmp_path / "run.json", run_table), out), stdout=subprocess.DEVNULL)
+    while not (out / "metrics.jsonl").exists() or len(losses(out)) < 2:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 0
+    checkpoint, _ = newest_checkpoint(out / "checkpoints")
+    assert checkpoint is not None
+    assert checkpoint.step == len(losses(out))
+    assert (out / "model" / "config.json").exists()
+
+
+def test_a_damaged_checkpoint_is_passed_over(run_table, tmp_path, undisturbed):
+    folder = undisturbed / "checkpoints"
+    newest = sorted(folder.glob("step-*"))[-1]
+    state = newest / "state.safetensors"
+    data = bytearray(state.read_bytes())
+    data[len(data) // 2] ^= 1
+    state.write_bytes(data)
+    before = losses(undisturbed)
+    trainer = Trainer(RunFile.parse(run_table), undisturbed, resume=True)
+    assert trainer.step == 8
+    trainer.train()
+    assert losses(undisturbed) == before
+    for path in folder.glob("step-*"):
+        (path / "state.safetensors").write_bytes(b"")
+    with pytest.raises(TrainingError, match="no checkpoint is whole"):
+        Trainer(RunFile.parse(run_table), undisturbed, resume=True)
+
+
+def test_a_started_run_is_not_overwritten(run_table, undisturbed):
+    with pytest.raises(TrainingError, match="continue it with --resume"):
+        Trainer(RunFile.parse(run_table), undisturbed)
+
+
+def test_a_changed_run_is_refused_but_a_longer_one_is_not(run_table, undisturbed):
+    run_table["schedule"]["steps"] = 14
+    assert Trainer(RunFile.parse(run_table), undisturbed, resume=True).train() == 14
+    run_table["optimizer"]["lr"] = 1e-4
+    with pytest.raises(SpecError, match=r"optimizer\.lr: the run began with 0\.003"):
+        Trainer(RunFile.parse(run_table), undisturbed, resume=True)
+
+
+def test_other_data_is_refused(run_table, undisturbed, tmp_path, tiny_tokenizer_dir):
+    run_table["data"]["path"] = str(write_data(tmp_path / "other", tiny_tokenizer_dir, seed=9))
+    with pytest.raises(SpecError, match="fingerprint"):
+        Trainer(RunFile.parse(run_table), undisturbed, resume=True)
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+    save_checkpoint(tmp_path, 1, [("master.a", torch.zeros(2, 3))], {})
+    checkpoint, _ = newest_checkpoint(tmp_path)
+    assert checkpoint is not None
+    with pytest.raises(CheckpointError, match=r"master\.a has shape \[2, 3\], the model wants \[3, 2\]"):
+        checkpoint.restore([("master.a", torch.zeros(3, 2))])
+    with pytest.raises(CheckpointError, match=r"master\.b is missing from it"):
+        checkpoint.restore([("master.a", torch.zeros(2, 3)), ("master.b", torch.zeros(1))])
+
+
+def test_a_full_disk_leaves_older_checkpoints(tmp_path, monkeypatch):
+    save_checkpoint(tmp_path, 1, [("a", torch.zeros(4))], {})
+    import resource
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, limits[1]))
+    try:
+        with pytest.raises(CheckpointError, match="older ones are untouched"):
+            save_checkpoint(tmp_path, 2, [("a", torch.zeros(1 << 16))], {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    checkpoint, passed = newest_checkpoint(tmp_path)
+    assert checkpoint is not None
+    assert (checkpoint.step, passed) == (1, [])

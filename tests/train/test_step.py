@@ -1,0 +1,195 @@
+"""What one step computes: losses, accumulation, optimisers, schedules."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lindos.model import Transformer, initialise
+from lindos.model.elementwise import fuse_elementwise
+from lindos.specs import SpecError
+from lindos.train import RunFile, learning_rate
+from lindos.train.loss import router_loss, text_loss
+from lindos.train.optimizer import MasterWeights, Optimizer, orthogonalise
+from lindos.train.run_file import OptimizerSection, ScheduleSection
+from lindos.train.step import accumulate, balance_of
+
+
+@pytest.fixture
+def model(tiny_spec):
+    model = Transformer(tiny_spec)
+    initialise(model, 0)
+    return model
+
+
+def batch(spec, rows=4, tokens=16, seed=0, share=1.0):
+    rng = np.random.default_rng(seed)
+    return rng.integers(1, spec.vocabulary, (rows, tokens + 1)), rng.random((rows, tokens)) < share
+
+
+def plain_loss(model, tokens, mask, z_weight):
+    """Loss and gradients by autograd over the plain formula."""
+    logits = model(torch.from_numpy(tokens[:, :-1]))
+    norm = torch.logsumexp(logits, -1)
+    target = logits.gather(-1, torch.from_numpy(tokens[:, 1:, None]))[..., 0]
+    each = norm - target + z_weight * norm.square()
+    return each[torch.from_numpy(mask)].mean()
+
+
+@pytest.mark.parametrize("share", [1.0, 0.4])
+@pytest.mark.parametrize("logit_softcap", [None, 5.0])
+def test_the_chunked_head_loss_equals_the_formula(tiny_spec, share, logit_softcap, monkeypatch):
+    monkeypatch.setattr("lindos.train.loss.CHUNK_TOKENS", 7)
+    spec = tiny_spec.model_copy(update={"logit_softcap": logit_softcap})
+    model = Transformer(spec)
+    initialise(model, 0)
+    tokens, mask = batch(spec, share=share)
+    x, _ = model.hidden(torch.from_numpy(tokens[:, :-1]))
+    chosen = torch.from_numpy(mask)
+    got = text_loss(model, x[chosen], torch.from_numpy(tokens[:, 1:])[chosen], int(mask.sum()), 0.01)
+    expected = plain_loss(model, tokens, mask, 0.01)
+    torch.testing.assert_close(got.total, expected, atol=1e-5, rtol=1e-5)
+    names, parameters = zip(*model.named_parameters(), strict=True)
+    gradients = torch.autograd.grad(got.total, parameters)
+    wanted = torch.autograd.grad(expected, parameters)
+    for name, a, b in zip(names, gradients, wanted, strict=True):
+        torch.testing.assert_close(a, b, atol=2e-6, rtol=1e-3, msg=lambda m, name=name: f"{name}: {m}")
+
+
+def run_of(table, **changes):
+    for path, value in changes.items():
+        section, key = path.split("__")
+        table[section] = {**table.get(section, {}), key: value}
+    return RunFile.parse(table)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.3])
+def test_micro_batches_add_up_to_the_whole_batch(run_table, tiny_spec, share):
+    tokens, mask = batch(tiny_spec, share=share)
+    sums = []
+    for micro in (4, 1):
+        model = Transformer(tiny_spec)
+        initialise(model, 0)
+        master = MasterWeights(model)
+        # The balance term is a product of means over a micro-batch, so it alone depends on the cut.
+        run = run_of(run_table, data__micro_batch=micro, router__balance=0.0)
+        result = accumulate(model, tokens, mask, run)
+        sums.append((result.loss, master.gradients))
+    assert sums[0][0] == pytest.approx(sums[1][0], rel=1e-5)
+    for name in sums[0][1]:
+        torch.testing.assert_close(sums[0][1][name], sums[1][1][name], atol=1e-6, rtol=1e-3)
+
+
+def test_router_loss_prefers_even_experts(model, tiny_spec):
+    tokens, _ = batch(tiny_spec, rows=8)
+    _, routings = model.hidden(torch.from_numpy(tokens))
+    one_expert = torch.eye(tiny_spec.experts)[[0]]
+    lopsided = [r._replace(chosen=torch.zeros_like(r.chosen), probabilities=one_expert) for r in routings]
+    even, worst = (router_loss(r, 1.0, 0.0).item() / tiny_spec.layers for r in (routings, lopsided))
+    assert 0.9 < even < 1.5
+    assert worst == pytest.approx(tiny_spec.experts)
+
+
+def test_balance_is_one_when_even_and_the_expert_count_at_worst():
+    assert balance_of(torch.full((3, 4), 0.25)) == pytest.approx(1.0)
+    assert balance_of(torch.tensor([[1.0, 0, 0, 0]])) == pytest.approx(4.0)
+
+
+def test_adamw_equals_torch(tiny_spec):
+    settings = OptimizerSection(lr=1e-2, clip=1e9, weight_decay=0.1)
+    ours, theirs = Transformer(tiny_spec), Transformer(tiny_spec)
+    initialise(ours, 0)
+    initialise(theirs, 0)
+    decayed = [p for n, p in theirs.named_parameters() if p.ndim >= 2 and not n.endswith("router")]
+    plain = [p for n, p in theirs.named_parameters() if p.ndim < 2 or n.endswith("router")]
+    reference = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": 0.1}, {"params": plain, "weight_decay": 0.0}],
+        lr=1e-2, betas=settings.betas, eps=settings.eps,
+    )  # fmt: skip
+    optimizer = Optimizer(MasterWeights(ours), settings)
+    for step in range(3):
+        tokens, mask = batch(tiny_spec, seed=step)
+        plain_loss(ours, tokens, mask, 0.0).backward()
+        optimizer.step(step, 1.0)
+        reference.zero_grad()
+        plain_loss(theirs, tokens, mask, 0.0).backward()
+        reference.step()
+    for (name, a), b in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(a, b, atol=2e-5, rtol=1e-3, msg=lambda m, name=name: f"{name}: {m}")
+
+
+@settings(max_examples=20)
+@given(rows=st.integers(2, 12), columns=st.integers(2, 12), seed=st.integers(0, 99))
+def test_orthogonalised_matrices_have_singular_values_near_one(rows, columns, seed):
+    torch.manual_seed(seed)
+    made = orthogonalise(torch.randn(3, rows, columns), iterations=8)
+    values = torch.linalg.svdvals(made)
+    assert made.shape == (3, rows, columns)
+    assert float(values.max()) < 1.5
+    assert float(values.mean()) > 0.5
+
+
+def test_gradients_are_clipped_to_one_norm(model, tiny_spec):
+    master = MasterWeights(model)
+    optimizer = Optimizer(master, OptimizerSection(lr=1e-3, clip=0.5, betas=(0.0, 0.0)))
+    for gradient in master.gradients.values():
+        gradient.fill_(1.0)
+    norm = optimizer.step(0, 1.0)
+    assert norm == pytest.approx(tiny_spec.parameters**0.5, rel=1e-4)
+    firsts = torch.stack([v.norm() for k, v in optimizer.state.items() if k.endswith(".first")])
+    assert float(firsts.norm()) == pytest.approx(0.5, rel=1e-3)
+
+
+def test_the_rate_rises_holds_and_falls():
+    schedule = ScheduleSection(steps=100, warmup=10, decay=0.2, floor=0.1)
+    rates = [learning_rate(schedule, step) for step in range(101)]
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[9:80] == [1.0] * 71
+    assert rates[100] == pytest.approx(0.1)
+    assert all(a >= b for a, b in itertools.pairwise(rates[80:]))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of torch, about its own tracing
+def test_fused_chains_give_what_plain_ones_give(tiny_spec):
+    tokens, mask = batch(tiny_spec)
+    results = []
+    for fused in (False, True):
+        if fuse_elementwise(fused) != fused:
+            pytest.skip("no C++ compiler here")
+        try:
+            model = Transformer(tiny_spec)
+            initialise(model, 0)
+            x, _ = model.hidden(torch.from_numpy(tokens[:, :-1]))
+            loss = text_loss(model, x.flatten(0, 1), torch.from_numpy(tokens[:, 1:]).flatten(), mask.size, 0.0)
+            loss.total.backward()
+            results.append([loss.text.detach(), *(p.grad for p in model.parameters())])
+        finally:
+            fuse_elementwise(False)
+    torch.testing.assert_close(results[0], results[1], atol=1e-5, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"optimizer__learning_rate": 1}, "optimizer.learning_rate: unknown field"),
+        ({"schedule__warmups": 1}, "schedule.warmups: unknown field; did you mean 'warmup'"),
+        ({"data__micro_batch": 3}, r"batch \(4\) must be a multiple of micro_batch \(3\)"),
+    ],
+)
+def test_run_files_refuse_mistakes(run_table, change, message):
+    with pytest.raises(SpecError, match=message):
+        run_of(run_table, **change)
+
+
+def test_sequences_longer_than_the_model_are_refused(run_table, tmp_path):
+    import json
+
+    run_table["data"]["sequence"] = 512
+    (tmp_path / "run.json").write_text(json.dumps(run_table))
+    with pytest.raises(SpecError, match="512 tokens exceed the 256"):
+        RunFile.load(tmp_path / "run.json")
