@@ -1,0 +1,130 @@
+"""`lindos convert`: from one checkpoint format to another, and holding a converted directory against its checksums."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+if TYPE_CHECKING:
+    from lindos.model.formats.convert import Report
+
+
+class Target(StrEnum):
+    """The formats that can be written."""
+
+    OWN = "own"
+    SGLANG = "sglang"
+    KEYFAN = "keyfan"
+
+
+class Dtype(StrEnum):
+    """What matrices are stored as; norms and routers are always fp32."""
+
+    KEEP = "keep"
+    BF16 = "bf16"
+    FP32 = "fp32"
+    INT8 = "int8"
+
+
+def command(
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="A model directory of any format.")],
+    destination: Annotated[
+        Path | None, typer.Argument(metavar="DST", help="Where the result goes; new or empty.")
+    ] = None,
+    to: Annotated[Target, typer.Option(help="The format of the result.")] = Target.OWN,
+    dtype: Annotated[
+        Dtype,
+        typer.Option(
+            help="What matrices are stored as. keep: as in the source, without loss "
+            "(only the own format holds int8; elsewhere it becomes bf16)."
+        ),
+    ] = Dtype.KEEP,
+    spec: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="A JSON or TOML description instead of the one beside the source, in Lindos's, the release's or "
+            "Hugging Face's names; or the name of a model of the catalogue.",
+        ),
+    ] = None,
+    tokenizer: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A tokenizer to put beside the result (.json or .model).")
+    ] = None,
+    verify: Annotated[bool, typer.Option(help="Compare the result with its source at the end.")] = True,
+    check: Annotated[
+        bool, typer.Option("--check", help="Hold SRC against its checksums.json; convert nothing.")
+    ] = False,
+) -> None:
+    """Convert a checkpoint between formats, matrix by matrix.
+
+    Reads the release's pickles (nothing in them is executed), safetensors in SGLang's and keyfan's names and Lindos's
+    own directories. An interrupted conversion continues when the same command is run again. DST appears only when
+    it is complete and verified.
+    """
+    if check:
+        if destination is not None:
+            raise typer.BadParameter("--check takes one directory")
+        _check(source)
+        return
+    if destination is None:
+        raise typer.BadParameter("say where the result goes: lindos convert SRC DST")
+    from lindos.model.formats import convert
+
+    with _progress() as bar:
+        report = convert(
+            source,
+            destination,
+            to=to.value,
+            dtype=dtype.value,
+            spec=spec,
+            tokenizer=tokenizer,
+            verify=verify,
+            progress=_shown_in(bar),
+        )
+    _tell(report)
+
+
+def _check(directory: Path) -> None:
+    from lindos.model.formats import check_directory
+
+    with _progress() as bar:
+        count = check_directory(directory, _shown_in(bar))
+    typer.echo(f"{directory}: {count} files, all as they were written")
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
+
+
+def _shown_in(bar: Progress) -> Callable[[str, int, int], None]:
+    """A bar that appears with the first thing to show, so that an early error stands alone."""
+    task = bar.add_task("", visible=False)
+
+    def show(what: str, done: int, total: int) -> None:
+        bar.update(task, description=escape(what), completed=done, total=total, visible=True)
+
+    return show
+
+
+def _tell(report: Report) -> None:
+    again = f" ({report.reused} of them from an earlier run)" if report.reused else ""
+    files = f"{report.files} file{'s' if report.files > 1 else ''}"
+    typer.echo(f"{report.destination}: {files} of tensors{again}, {report.bytes:,} bytes, from {report.source_format}")
+    if report.comparison is None:
+        typer.echo("not compared with its source (--no-verify)")
+    else:
+        typer.echo(str(report.comparison))

@@ -1,0 +1,24 @@
+"""Checkpoint formats: what models are loaded from, saved to and converted between.
+
+Read: the release's pickles (`official`), safetensors in SGLang's and keyfan's names, Lindos's own directories. Written:
+all but the pickles. Every reader offers Lindos's own tensors (`TensorSource`), every writer takes them (`Sink`), so
+each format is known in one place. Not for training checkpoints, which hold optimiser state too (`lindos.train`).
+"""
+
+from lindos.model.formats.checksums import check_directory
+from lindos.model.formats.convert import convert
+from lindos.model.formats.opening import detect, open_source
+from lindos.model.formats.own import load_model, save_model
+from lindos.model.formats.source import FormatError, TensorInfo, TensorSource
+
+__all__ = [
+    "FormatError",
+    "TensorInfo",
+    "TensorSource",
+    "check_directory",
+    "convert",
+    "detect",
+    "load_model",
+    "open_source",
+    "save_model",
+]

@@ -1,0 +1,41 @@
+"""The files of a model directory that are no tensors: tokenizer and model card."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from lindos.model.formats.source import FormatError
+
+TOKENIZERS = ("tokenizer.json", "tokenizer.model")
+CARRIED = (*TOKENIZERS, "MODEL_CARD.md")
+
+
+def copy_companions(source: Path | None, target: Path, tokenizer: Path | None = None) -> None:
+    """Copy what lies beside the tensors of `source`; `tokenizer`, a file or a directory with one, takes its place.
+
+    Raises FormatError for a tokenizer that is not there or of no known kind.
+    """
+    skip: tuple[str, ...] = ()
+    if tokenizer is not None:
+        file, name = find_tokenizer(tokenizer)
+        shutil.copyfile(file, target / name)
+        skip = TOKENIZERS
+    for name in CARRIED:
+        if source is not None and name not in skip and (source / name).is_file():
+            shutil.copyfile(source / name, target / name)
+
+
+def find_tokenizer(tokenizer: Path) -> tuple[Path, str]:
+    """The file, and what a model directory calls it. Raises FormatError."""
+    if tokenizer.is_dir():
+        for name in TOKENIZERS:
+            if (tokenizer / name).is_file():
+                return tokenizer / name, name
+        raise FormatError(f"{tokenizer}: no {' or '.join(TOKENIZERS)} in it")
+    if not tokenizer.is_file():
+        raise FormatError(f"{tokenizer}: no such tokenizer file")
+    for name in TOKENIZERS:
+        if tokenizer.suffix == Path(name).suffix:
+            return tokenizer, name
+    raise FormatError(f"{tokenizer}: a tokenizer is a .json (tokenizers) or a .model (SentencePiece) file")

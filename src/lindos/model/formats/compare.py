@@ -1,0 +1,107 @@
+"""Whether a conversion says the same as its source: by logits where both fit in memory, else by samples of weights."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lindos.model.formats.own import fill
+from lindos.model.formats.sinks import Sink
+from lindos.model.formats.source import FormatError, TensorSource
+from lindos.specs import ModelSpec
+
+TOLERANCE = 1e-4
+TOKENS = 8
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What was compared and how far apart it was."""
+
+    kind: str
+    """`logits` or `samples`."""
+    difference: float
+    """The largest between the result and its source rounded as the result is: what the conversion itself did."""
+    rounding: float
+    """The largest between the result's logits and the source's: what storing in fewer bits did."""
+    compared: int
+    """Tokens, or tensors of which a sample was compared."""
+
+    def __str__(self) -> str:
+        if self.kind == "samples":
+            return (
+                f"a sample of each of {self.compared} tensors equals the source's "
+                "(logits were not compared: the model does not fit in memory)"
+            )
+        rounded = f"; storing it in fewer bits moved them by {self.rounding:.3g} at most" if self.rounding else ""
+        return f"logits of {self.compared} tokens equal the source's within {self.difference:.2g}{rounded}"
+
+
+def compare(source: TensorSource, result: TensorSource, sink: Sink, memory: int | None = None) -> Comparison:
+    """Compare in fp32. `memory`: bytes to make do with, by default what the machine has free.
+
+    Raises FormatError where the two differ by more than rounding explains.
+    """
+    memory = available_memory() if memory is None else memory
+    if 4 * source.spec.parameters * 1.25 + (256 << 20) > memory:
+        return _compare_samples(source, result, sink)
+    tokens = probe_tokens(source.spec)
+    exact = _logits(source, tokens)
+    rounded = _logits(source, tokens, sink)
+    found = _logits(result, tokens)
+    difference = float((found - rounded).abs().max())
+    if not difference <= TOLERANCE * max(1.0, float(rounded.abs().max())):
+        raise FormatError(
+            f"{result.directory}: its logits differ from those of {source.directory} by {difference:.3g}, "
+            "more than rounding explains; the conversion is not sound"
+        )
+    return Comparison("logits", difference, float((found - exact).abs().max()), len(tokens))
+
+
+def probe_tokens(spec: ModelSpec) -> list[int]:
+    """A few tokens from all over the vocabulary, none of them padding."""
+    wanted = min(TOKENS, spec.sequence)
+    tokens = [(1 + index * spec.vocabulary // wanted) % spec.vocabulary for index in range(wanted)]
+    return [token for token in tokens if token != spec.pad_token] or tokens
+
+
+@torch.inference_mode()
+def _logits(source: TensorSource, tokens: list[int], rounding: Sink | None = None) -> Tensor:
+    model = fill(source, dtype=torch.float32, rounding=rounding)
+    return model(torch.tensor([tokens]))[0]
+
+
+def _compare_samples(source: TensorSource, result: TensorSource, sink: Sink) -> Comparison:
+    """One block (an expert, some rows, a small tensor whole) of every tensor, bit for bit."""
+    choose = random.Random(0)
+    for name, info in source.tensors.items():
+        rows = choose.choice(list(info.blocks()))
+        expected = sink.rounded(info, source.read(name, rows))
+        found = result.read(name, rows).float()
+        if not torch.equal(expected, found):
+            where = result.tensors[name].where
+            raise FormatError(f"{where} differs from the source's {info.where} by more than rounding explains")
+    return Comparison("samples", 0.0, 0.0, len(source.tensors))
+
+
+def available_memory() -> int:
+    """Bytes that can be taken without swapping, as far as the system tells; a container's limit counts."""
+    available = 1 << 62
+    for line in _lines(Path("/proc/meminfo")):
+        if line.startswith("MemAvailable:"):
+            available = int(line.split()[1]) * 1024
+    limit, used = (_lines(Path("/sys/fs/cgroup") / name) for name in ("memory.max", "memory.current"))
+    if limit and used and limit[0].isdigit():
+        available = min(available, int(limit[0]) - int(used[0]))
+    return available
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text().splitlines()
+    except OSError:
+        return []

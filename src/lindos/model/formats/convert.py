@@ -1,0 +1,137 @@
+"""Converting a checkpoint: matrix by matrix, resumable, checked, and in place only when it is whole."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from lindos.model.formats.checksums import write_checksums
+from lindos.model.formats.companions import copy_companions, find_tokenizer
+from lindos.model.formats.compare import Comparison, compare
+from lindos.model.formats.opening import open_source
+from lindos.model.formats.shards import SHARD_BYTES, Shard, plan_shards, write_index, write_json, write_shard
+from lindos.model.formats.sinks import Choice, Sink, sink_for
+from lindos.model.formats.source import FormatError, TensorSource
+from lindos.model.formats.workspace import LOCK, STATE, Workspace, require_free
+
+Progress = Callable[[str, int, int], None]
+"""Called with (what is being done, bytes done, bytes in all)."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a conversion did."""
+
+    destination: Path
+    source_format: str
+    files: int
+    reused: int
+    """Files that an earlier, interrupted run had finished."""
+    bytes: int
+    comparison: Comparison | None
+
+
+def convert(
+    source: Path | str,
+    destination: Path | str,
+    *,
+    to: str = "own",
+    dtype: Choice = "keep",
+    spec: Path | str | None = None,
+    tokenizer: Path | None = None,
+    verify: bool = True,
+    shard_bytes: int = SHARD_BYTES,
+    memory: int | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Write the checkpoint in `source` (of any format) to `destination` in the format `to`.
+
+    `destination` must be new or empty and appears only when complete; until then the work is in `destination.partial`,
+    where the same call takes it up again. Memory holds one matrix (one expert's, or a block of the embedding) and its
+    rounded copy. `verify` compares result and source at the end, `memory` bounds what that may use.
+    Raises FormatError and SpecError; nothing is left behind when the source is bad from the start.
+    """
+    source, destination = Path(source), Path(destination)
+    if destination.resolve().is_relative_to(source.resolve()):
+        raise FormatError(f"{destination}: lies in the source directory; choose a place outside it")
+    require_free(destination)
+    if tokenizer is not None:
+        find_tokenizer(tokenizer)
+    opened = open_source(source, spec)
+    sink = sink_for(to, dtype, opened.spec)
+    shards = plan_shards(opened.tensors.values(), sink, shard_bytes)
+    total = sum(shard.bytes for shard in shards)
+    try:
+        with Workspace(destination, _job(opened, sink, shards)) as work:
+            reused = _write_shards(work, shards, opened, sink, _counter(progress, total))
+            _write_rest(work, shards, opened, sink, tokenizer)
+            comparison = None
+            if verify:
+                if progress is not None:
+                    progress("comparing with the source", total, total)
+                comparison = compare(opened, open_source(work.path), sink, memory)
+            work.publish()
+    except OSError as error:
+        raise FormatError(_disk_trouble(error, destination)) from error
+    return Report(destination, opened.format, len(shards), reused, total, comparison)
+
+
+def _job(source: TensorSource, sink: Sink, shards: list[Shard]) -> dict[str, object]:
+    plan = repr([(shard.file, shard.entries) for shard in shards])
+    return {
+        "source": str(source.directory.resolve()),
+        "to": sink.format,
+        "dtype": sink.choice,
+        "spec": source.spec.model_dump(),
+        "plan": hashlib.sha256(plan.encode()).hexdigest(),
+    }
+
+
+def _write_shards(
+    work: Workspace, shards: list[Shard], source: TensorSource, sink: Sink, count: Callable[[str, int], None]
+) -> int:
+    """How many were there already."""
+    finished = set()
+    for shard in shards:
+        if work.is_finished(shard):
+            finished.add(shard.file)
+            count(f"{shard.file} (there already)", shard.bytes)
+    missing = [shard for shard in shards if shard.file not in finished]
+    need, free = sum(shard.bytes for shard in missing), shutil.disk_usage(work.path).free
+    if need > free:
+        raise FormatError(f"{work.path}: {need:,} bytes are still to be written, but the disk has {free:,} free")
+    for shard in missing:
+        write_shard(work.draft(shard), shard, source, sink, count)
+        work.finish(shard)
+    return len(finished)
+
+
+def _write_rest(work: Workspace, shards: list[Shard], source: TensorSource, sink: Sink, tokenizer: Path | None) -> None:
+    write_index(work.path, shards)
+    write_json(work.path / "config.json", sink.config(source.spec))
+    copy_companions(source.directory, work.path, tokenizer)
+    known = {file: noted["sha256"] for file, noted in work.done.items()}
+    write_checksums(work.path, known, leave_out=frozenset({STATE, LOCK}))
+
+
+def _counter(progress: Progress | None, total: int) -> Callable[[str, int], None]:
+    done = 0
+
+    def count(what: str, more: int) -> None:
+        nonlocal done
+        done += more
+        if progress is not None:
+            progress(what, done, total)
+
+    return count
+
+
+def _disk_trouble(error: OSError, destination: Path) -> str:
+    partial = f"{destination}.partial"
+    if error.errno == errno.ENOSPC:
+        return f"{partial}: the disk is full; make room and run the same command again, it continues where it stopped"
+    return f"{error.filename or partial}: {error.strerror or error}"

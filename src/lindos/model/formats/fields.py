@@ -1,0 +1,211 @@
+"""Descriptions of a model in other people's words: the release's names, Hugging Face's, or Lindos's own.
+
+A table is translated field by field; what Lindos does not know is refused with the nearest known name, and a switch
+that would change the network in a way Lindos does not do is refused rather than ignored.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from lindos.model.formats.source import FormatError
+from lindos.specs import ModelSpec, catalog_models, nearest
+
+LARGEST_TABLE = 64 << 20
+"""Bytes; the index of a sharded checkpoint lists every tensor and stays far below."""
+LARGEST_NUMBER = 1 << 53
+
+ALIASES = {
+    "emb_size": "width",
+    "hidden_size": "width",
+    "num_layers": "layers",
+    "num_hidden_layers": "layers",
+    "vocab_size": "vocabulary",
+    "sequence_len": "sequence",
+    "max_sequence_len": "sequence",
+    "max_position_embeddings": "sequence",
+    "num_q_heads": "heads",
+    "num_attention_heads": "heads",
+    "num_kv_heads": "kv_heads",
+    "num_key_value_heads": "kv_heads",
+    "key_size": "head_size",
+    "head_dim": "head_size",
+    "num_experts": "experts",
+    "num_local_experts": "experts",
+    "num_selected_experts": "experts_per_token",
+    "num_experts_per_tok": "experts_per_token",
+    "ffn_size": "expert_width",
+    "intermediate_size": "expert_width",
+    "moe_intermediate_size": "expert_width",
+    "embedding_multiplier_scale": "embedding_multiplier",
+    "output_multiplier_scale": "logit_multiplier",
+    "attn_output_multiplier": "attention_multiplier",
+    "attn_softcap": "attention_softcap",
+    "attn_logit_softcapping": "attention_softcap",
+    "max_attn_value": "attention_softcap",
+    "router_logit_softcapping": "router_softcap",
+    "final_logit_softcapping": "logit_softcap",
+    "rope_theta": "rope_base",
+    "rms_eps": "norm_eps",
+    "rms_norm_eps": "norm_eps",
+    "hidden_act": "activation",
+    "norm_topk_prob": "renormalise_gates",
+    "tie_word_embeddings": "tied_head",
+    "pad_token_id": "pad_token",
+}
+RELEASE = {"attention_softcap": 30.0, "rope_base": 10000.0, "norm_eps": 1e-5, "pad_token": 0}
+"""What the release fixes in its code; descriptions in its names and Hugging Face's may leave it out."""
+ACTIVATIONS = {"gelu": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu_tanh": "gelu_tanh", "silu": "silu"}
+
+# fmt: off
+SILENT = frozenset((
+    "_name_or_path", "architectures", "attention_dropout", "auto_map", "beta_fast", "beta_slow", "bos_token_id",
+    "dtype", "eos_token", "eos_token_id", "flat_order", "initializer_range", "load_presharded_attn",
+    "load_presharded_embedding", "load_presharded_mlp", "load_presharded_moe", "model_type", "notes",
+    "output_router_logits", "replicate_embedding", "replicate_lm_head", "router_aux_loss_coef", "seed", "shapes",
+    "tokenizer_class", "torch_dtype", "transformers_version", "use_cache",
+))
+# fmt: on
+"""Says nothing about the network's arithmetic."""
+
+INERT: dict[str, tuple[Any, ...]] = {
+    "attention_bias": (False, None),
+    "attn_logit_softcapping_method": ("tanh", None),
+    "attn_temperature_len": (None, -1, 0),
+    "quantization_config": (None,),
+    "residual_moe": (False, None),
+    "rope_rotate_half_dims": (False, None),
+    "rope_scaling": (None,),
+    "rope_type": (None, "default"),
+    "sliding_window": (None,),
+}
+"""Switches of relatives of Grok-1 and the settings at which they change nothing."""
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """The table of a JSON or TOML file, however damaged or hostile. Raises FormatError."""
+    try:
+        if path.stat().st_size > LARGEST_TABLE:
+            raise FormatError(f"{path}: larger than {LARGEST_TABLE >> 20} MiB; this is no description of a model")
+        text = path.read_text(encoding="utf-8")
+        table = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+    except (OSError, ValueError) as error:  # decoding, JSON and TOML errors are ValueErrors
+        raise FormatError(f"{path}: cannot be read: {error}") from None
+    except RecursionError:
+        raise FormatError(f"{path}: cannot be read: nested too deeply") from None
+    if not isinstance(table, dict):
+        raise FormatError(f"{path}: expected a table of fields, found {type(table).__name__}")
+    return table
+
+
+def spec_beside(folders: list[Path]) -> Path | None:
+    """The description lying in the first of these folders that has one."""
+    for folder in folders:
+        for name in ("config.json", "index.json"):
+            if (folder / name).is_file():
+                return folder / name
+    return None
+
+
+def read_fields(description: Path | str) -> tuple[dict[str, Any], str]:
+    """(fields in Lindos's names, what to call it in errors) of a file, or of a model of the catalogue by its name."""
+    path = Path(description)
+    if not path.exists() and str(description) in (models := catalog_models()):
+        return models[str(description)].model_dump(), f"catalogue model '{description}'"
+    if not path.is_file():
+        known = ", ".join(catalog_models())
+        raise FormatError(f"{description}: no such spec file, and no model of the catalogue (known: {known})")
+    table = read_table(path)
+    for wrapper in ("spec", "config"):  # Lindos's own config.json; index.json beside official pickles
+        if isinstance(table.get(wrapper), dict):
+            table = table[wrapper]
+            break
+    return lindos_fields(table, str(path)), str(path)
+
+
+def lindos_fields(table: dict[str, Any], where: str) -> dict[str, Any]:
+    """The table in Lindos's names, `widening_factor` kept. Raises FormatError for unknown and contradictory fields."""
+    fields: dict[str, Any] = {}
+    said: dict[str, str] = {}
+    inner = table.get("lindos")  # what Lindos adds to Hugging Face's fields when it writes them
+    for key, value in [*table.items(), *(inner.items() if isinstance(inner, dict) else ())]:
+        if key in SILENT or (key == "lindos" and value is inner):
+            continue
+        if key in INERT:
+            _refuse_unless_inert(key, value, where)
+            continue
+        name = ALIASES.get(key, key)
+        if name not in ModelSpec.model_fields and name != "widening_factor":
+            raise FormatError(f"{where}: unknown field '{key}'" + _suggest(key))
+        value = _value(name, key, value, where)
+        if name in said and fields[name] != value:
+            raise FormatError(f"{where}: '{said[name]}' says {fields[name]!r} and '{key}' says {value!r}; keep one")
+        fields[name], said[name] = value, key
+    if any(key in ALIASES for key in table):
+        return RELEASE | fields
+    return fields
+
+
+def _refuse_unless_inert(key: str, value: Any, where: str) -> None:
+    if not any(value is allowed or value == allowed for allowed in INERT[key]):
+        raise FormatError(f"{where}: {key} = {value!r} describes a network that Lindos does not compute")
+
+
+def _suggest(key: str) -> str:
+    close = nearest(key, [*ModelSpec.model_fields, *ALIASES])
+    return f"; did you mean '{close}'?" if close else ""
+
+
+def _value(name: str, key: str, value: Any, where: str) -> Any:
+    if isinstance(value, int) and abs(value) > LARGEST_NUMBER:
+        raise FormatError(f"{where}: {key} is out of all proportion (more than {LARGEST_NUMBER})")
+    if name.endswith("_softcap") and isinstance(value, int | float) and not isinstance(value, bool) and value <= 0:
+        return None  # how others write "no cap"
+    if key == "hidden_act":
+        if not isinstance(value, str) or value not in ACTIVATIONS:
+            raise FormatError(f"{where}: hidden_act = {value!r} is not one of {', '.join(ACTIVATIONS)}")
+        return ACTIVATIONS[value]
+    return value
+
+
+def foreign_config(spec: ModelSpec, torch_dtype: str) -> dict[str, Any]:
+    """A `config.json` in Hugging Face's names, which `lindos_fields` reads back to an equal spec."""
+    return {
+        "architectures": ["Grok1ForCausalLM"],
+        "model_type": "grok-1",
+        "torch_dtype": torch_dtype,
+        "vocab_size": spec.vocabulary,
+        "hidden_size": spec.width,
+        "intermediate_size": spec.expert_width,
+        "num_hidden_layers": spec.layers,
+        "num_attention_heads": spec.heads,
+        "num_key_value_heads": spec.kv_heads,
+        "head_dim": spec.head_size,
+        "num_local_experts": spec.experts,
+        "num_experts": spec.experts,
+        "num_experts_per_tok": spec.experts_per_token,
+        "max_position_embeddings": spec.sequence,
+        "embedding_multiplier_scale": spec.embedding_multiplier,
+        "output_multiplier_scale": spec.logit_multiplier,
+        "attn_output_multiplier": spec.attention_multiplier,
+        "attn_logit_softcapping": spec.attention_softcap or 0.0,
+        "max_attn_value": spec.attention_softcap or 0.0,
+        "router_logit_softcapping": spec.router_softcap or 0.0,
+        "final_logit_softcapping": spec.logit_softcap or 0.0,
+        "rope_theta": spec.rope_base,
+        "rms_norm_eps": spec.norm_eps,
+        "hidden_act": "silu" if spec.activation == "silu" else "gelu",
+        "norm_topk_prob": spec.renormalise_gates,
+        "tie_word_embeddings": spec.tied_head,
+        "pad_token_id": spec.pad_token,
+        "lindos": {
+            "name": spec.name,
+            "title": spec.title,
+            "source": spec.source,
+            "licence": spec.licence,
+            "kind": spec.kind,
+        },
+    }

@@ -1,0 +1,160 @@
+"""What the tensors are called: by Lindos, in the order of the release, and elsewhere.
+
+Lindos's names are those of `Transformer.state_dict()`. The tables are in `Naming`; weights of two dimensions are
+[out, in] elsewhere and experts are tensors of their own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from lindos.specs import ModelSpec
+
+RELEASE_LAYER = (
+    "experts.gate",
+    "experts.down",
+    "experts.up",
+    "attention.key",
+    "attention.output",
+    "attention.query",
+    "attention.value",
+    "norm_attention_in",
+    "norm_attention_out",
+    "norm_experts_in",
+    "norm_experts_out",
+    "experts.router",
+)
+"""One layer in the order of the release's files, a sorted walk over moe/{linear, linear_1, linear_v},
+multi_head_attention/{key, linear, query, value}, rms_norm{, _1, _2, _3}, router."""
+
+
+def release_order(layers: int) -> list[str]:
+    """Lindos's name of each numbered file of the release; its layers are sorted as text: 0, 1, 10, 11, ..., 2, 20."""
+    names = ["embedding", "final_norm"]
+    for layer in sorted(map(str, range(layers))):
+        names += [f"layers.{layer}.{part}" for part in RELEASE_LAYER]
+    return names
+
+
+def layer_shapes(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
+    """The tensors of one layer, in the order of `Transformer.state_dict()`."""
+    width, inner, kv = spec.width, spec.heads * spec.head_size, spec.kv_heads * spec.head_size
+    return {
+        "norm_attention_in": (width,),
+        "norm_attention_out": (width,),
+        "norm_experts_in": (width,),
+        "norm_experts_out": (width,),
+        "attention.query": (width, inner),
+        "attention.key": (width, kv),
+        "attention.value": (width, kv),
+        "attention.output": (inner, width),
+        "experts.router": (width, spec.experts),
+        "experts.gate": (spec.experts, width, spec.expert_width),
+        "experts.up": (spec.experts, width, spec.expert_width),
+        "experts.down": (spec.experts, spec.expert_width, width),
+    }
+
+
+def expected_shapes(spec: ModelSpec) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Every tensor of the model and its shape, one after the other: a false number of layers costs nothing."""
+    yield "embedding", (spec.vocabulary, spec.width)
+    layer = layer_shapes(spec)
+    for index in range(spec.layers):
+        for part, shape in layer.items():
+            yield f"layers.{index}.{part}", shape
+    yield "final_norm", (spec.width,)
+    if not spec.tied_head:
+        yield "head", (spec.vocabulary, spec.width)
+
+
+def stays_fp32(name: str) -> bool:
+    """Norms and routers are kept in fp32 whatever the rest is stored in."""
+    return name.endswith((".router", "norm")) or ".norm_" in name
+
+
+@dataclass(frozen=True)
+class Naming:
+    """One way of naming, without the `.weight` that ends every name."""
+
+    format: str
+    layers: str
+    """What comes before the layer's number."""
+    outer: dict[str, str]
+    layer: dict[str, str]
+    experts: str
+    """What comes before the expert's number."""
+    expert: dict[str, str]
+    duplicate_head: bool
+    """Whether its readers want `lm_head` spelled out where it is the embedding."""
+    _back: dict[str, str] = field(init=False, repr=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._back.update({theirs: ours for ours, theirs in (self.outer | self.layer).items()})
+
+    def stem(self, name: str, expert: int | None = None) -> str:
+        """Their name (without `.weight`) of ours; `expert` for tensors stacked over experts."""
+        if name in self.outer:
+            return self.outer[name]
+        _, layer, part = name.split(".", 2)
+        if part in self.expert:
+            return f"{self.layers}{layer}.{self.experts}{expert}.{self.expert[part]}"
+        return f"{self.layers}{layer}.{self.layer[part]}"
+
+    def parse(self, stem: str) -> tuple[str, int | None] | None:
+        """Our name (and the expert) of theirs; None for a name that is not of this format."""
+        if stem in self.outer.values():
+            return self._back[stem], None
+        found = re.fullmatch(re.escape(self.layers) + r"(\d{1,6})\.(.+)", stem)
+        if found is None:
+            return None
+        layer, rest = int(found[1]), found[2]
+        if rest in self._back:
+            return f"layers.{layer}.{self._back[rest]}", None
+        found = re.fullmatch(re.escape(self.experts) + r"(\d{1,6})\.(\w+)", rest)
+        parts = {theirs: ours for ours, theirs in self.expert.items()}
+        if found is None or found[2] not in parts:
+            return None
+        return f"layers.{layer}.{parts[found[2]]}", int(found[1])
+
+
+SGLANG = Naming(
+    format="sglang",
+    layers="model.layers.",
+    outer={"embedding": "model.embed_tokens", "final_norm": "model.norm", "head": "lm_head"},
+    layer={
+        "norm_attention_in": "pre_attn_norm",
+        "norm_attention_out": "post_attn_norm",
+        "norm_experts_in": "pre_moe_norm",
+        "norm_experts_out": "post_moe_norm",
+        "attention.query": "self_attn.q_proj",
+        "attention.key": "self_attn.k_proj",
+        "attention.value": "self_attn.v_proj",
+        "attention.output": "self_attn.o_proj",
+        "experts.router": "block_sparse_moe.gate",
+    },
+    experts="block_sparse_moe.experts.",
+    expert={"experts.gate": "w1", "experts.up": "w3", "experts.down": "w2"},
+    duplicate_head=True,
+)
+KEYFAN = Naming(
+    format="keyfan",
+    layers="transformer.decoder_layer.",
+    outer={"embedding": "transformer.in_out_embed", "final_norm": "transformer.rms_norm", "head": "lm_head"},
+    layer={
+        "norm_attention_in": "rms_norm",
+        "norm_attention_out": "rms_norm_1",
+        "norm_experts_in": "rms_norm_2",
+        "norm_experts_out": "rms_norm_3",
+        "attention.query": "multi_head_attention.query",
+        "attention.key": "multi_head_attention.key",
+        "attention.value": "multi_head_attention.value",
+        "attention.output": "multi_head_attention.linear",
+        "experts.router": "router",
+    },
+    experts="moe.",
+    expert={"experts.gate": "linear", "experts.up": "linear_v", "experts.down": "linear_1"},
+    duplicate_head=False,
+)
+NAMINGS = (SGLANG, KEYFAN)

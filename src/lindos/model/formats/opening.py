@@ -1,0 +1,50 @@
+"""Which format a directory is in, and an open source of its tensors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lindos.model.formats.foreign import ForeignSource, recognise
+from lindos.model.formats.names import NAMINGS
+from lindos.model.formats.official import OfficialSource, tensor_folder
+from lindos.model.formats.ownfiles import OwnSource, is_own
+from lindos.model.formats.source import FormatError, TensorSource
+from lindos.model.formats.tensorfiles import read_headers
+
+
+def detect(directory: Path | str) -> str:
+    """`own`, `official`, `sglang` or `keyfan`. Raises FormatError saying what was looked for."""
+    directory = Path(directory)
+    if not directory.is_dir():
+        what = "is a file; give the directory it lies in" if directory.exists() else "does not exist"
+        raise FormatError(f"{directory}: {what}")
+    if tensor_folder(directory) is not None:
+        return OfficialSource.format
+    config = directory / "config.json"
+    files = sorted(directory.glob("*.safetensors"))
+    if is_own(directory):
+        return OwnSource.format
+    if files and (naming := recognise(list(read_headers(directory)))) is not None:
+        return naming.format
+    found = f"; found {len(files)} .safetensors files with other names" if files else ""
+    embeddings = " or ".join(f"{naming.outer['embedding']} ({naming.format})" for naming in NAMINGS)
+    raise FormatError(
+        f"{directory}: not a model directory. Looked for tensor00000_000 here and in ckpt-0 (official), "
+        f'{config.name} with "format": "lindos-1" (own), *.safetensors with a tensor {embeddings}{found}'
+    )
+
+
+def open_source(directory: Path | str, spec: Path | str | None = None) -> TensorSource:
+    """The tensors of a model directory of any format.
+
+    `spec` (a TOML or JSON file in Lindos's, the release's or Hugging Face's names, or a model of the catalogue)
+    replaces the description in the directory. Raises FormatError and SpecError; reads no weights yet.
+    """
+    directory = Path(directory)
+    found = detect(directory)
+    if found == OwnSource.format:
+        return OwnSource(directory, spec)
+    if found == OfficialSource.format:
+        return OfficialSource(directory, spec)
+    naming = next(naming for naming in NAMINGS if naming.format == found)
+    return ForeignSource(directory, naming, spec)

@@ -1,0 +1,78 @@
+"""The files a checkpoint is written as: which tensors go into which, and writing one of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from lindos.model.formats.sinks import Sink
+from lindos.model.formats.source import TensorInfo, TensorSource
+from lindos.model.formats.tensorfiles import INDEX, Entry, ShardWriter
+
+SHARD_BYTES = 4 << 30
+Progress = Callable[[str, int], None]
+"""Called with the file being written and the bytes just added to it."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file and Lindos's tensors in it, with what they become there."""
+
+    file: str
+    tensors: tuple[TensorInfo, ...]
+    entries: tuple[Entry, ...]
+
+    @property
+    def bytes(self) -> int:
+        return sum(entry.bytes for entry in self.entries)
+
+
+def plan_shards(tensors: Iterable[TensorInfo], sink: Sink, limit: int = SHARD_BYTES) -> list[Shard]:
+    """Fill files in order up to `limit` bytes; a tensor larger than that has a file of its own."""
+    groups: list[list[tuple[TensorInfo, list[Entry]]]] = [[]]
+    filled = 0
+    for info in tensors:
+        entries = sink.entries(info)
+        size = sum(entry.bytes for entry in entries)
+        if groups[-1] and filled + size > limit:
+            groups.append([])
+            filled = 0
+        groups[-1].append((info, entries))
+        filled += size
+    many = len(groups) > 1
+    return [
+        Shard(
+            file=f"model-{number:05d}-of-{len(groups):05d}.safetensors" if many else "model.safetensors",
+            tensors=tuple(info for info, _ in group),
+            entries=tuple(entry for _, entries in group for entry in entries),
+        )
+        for number, group in enumerate(groups, 1)
+    ]
+
+
+def write_shard(path: Path, shard: Shard, source: TensorSource, sink: Sink, progress: Progress | None = None) -> None:
+    """Write one file, a matrix or a block of rows in memory at a time. Raises FormatError and OSError."""
+    with ShardWriter(path, shard.entries) as writer:
+        for info in shard.tensors:
+            for rows in info.blocks():
+                for name, row, piece in sink.pieces(source, info, rows):
+                    writer.put(name, row, piece)
+                    if progress is not None:
+                        progress(shard.file, piece.numel() * piece.element_size())
+
+
+def write_index(directory: Path, shards: list[Shard]) -> None:
+    """The index of a checkpoint in several files; nothing for one in a single file."""
+    if len(shards) > 1:
+        places = {entry.name: shard.file for shard in shards for entry in shard.entries}
+        index = {"metadata": {"total_size": sum(shard.bytes for shard in shards)}, "weight_map": places}
+        write_json(directory / INDEX, index)
+
+
+def write_json(path: Path, table: object) -> None:
+    """Replace a small file at once, so that no reader or crash ever sees half of it."""
+    draft = path.with_name(path.name + ".tmp")
+    draft.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
+    draft.replace(path)
