@@ -1,0 +1,185 @@
+"""The engine itself: step = schedule, run, sample, hand out. One thread; no process, no sockets."""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from lindos.engine.blocks import BLOCK
+from lindos.engine.interface import Finish, Stats, Timing, Usage
+from lindos.engine.memory import resident_bytes
+from lindos.engine.request import Request
+from lindos.engine.sampler import sample
+from lindos.engine.scheduler import Scheduler, Work
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+RATE_WINDOW = 10.0
+"""Seconds over which the speed is taken."""
+
+
+class StepRunner(Protocol):
+    """What computes steps: the Runner, or a faster one."""
+
+    def run(self, work: Sequence[Work]) -> Tensor:
+        """Extend the caches by the work; fp32 logits [R, V] of the requests that sample, in the order of the work.
+
+        The same work may be run again after an exception.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Event:
+    """News of one request; the last one carries usage."""
+
+    id: int
+    text: str
+    ids: list[int]
+    seconds: float
+    finish: Finish | None = None
+    usage: Usage | None = None
+    timing: Timing | None = None
+    error: str | None = None
+
+    def frame(self) -> dict[str, Any]:
+        """As the protocol sends it: without what is not set."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+class EngineCore:
+    """Runs requests to their ends. Whatever goes wrong in a step ends the requests concerned, never the engine."""
+
+    def __init__(self, runner: StepRunner, scheduler: Scheduler) -> None:
+        self._runner = runner
+        self._scheduler = scheduler
+        self._requests: dict[int, Request] = {}
+        self._finished: Counter[str] = Counter(stop=0, length=0, cancelled=0, error=0)
+        self._prompt_tokens = 0
+        self._completion_tokens = 0
+        self._steps = 0
+        self._step_seconds = 0.0
+        self._recent: deque[tuple[float, int]] = deque()
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to do."""
+        return self._scheduler.idle
+
+    def add(self, request: Request) -> None:
+        """Queue a request."""
+        self._requests[request.id] = request
+        self._scheduler.add(request)
+
+    def cancel(self, number: int) -> list[Event]:
+        """End a request, wherever it is; nothing when it has ended already."""
+        request = self._requests.get(number)
+        return [] if request is None else [self._end(request, "", "cancelled")]
+
+    def step(self) -> list[Event]:
+        """Advance every running request as far as one step allows; the news, at most one event a request."""
+        started = time.monotonic()
+        work = self._scheduler.schedule()
+        for item in work:
+            if item.request.started is None:
+                item.request.started = started
+        events: list[Event] = []
+        sampled = 0
+        for item, token in self._run(work, events):
+            item.request.cached = item.end
+            if token is not None:
+                sampled += 1
+                events += self._advance(item.request, token)
+        self._count(started, sampled)
+        return events
+
+    def _run(self, work: list[Work], events: list[Event]) -> list[tuple[Work, int | None]]:
+        """Each piece of work with the token it led to, None for a prompt under way; failed work only leaves events."""
+        try:
+            return self._attempt(work, events)
+        except Exception:  # noqa: BLE001 - whatever it is, it must not take the other requests along
+            traceback.print_exc(file=sys.stderr)
+        done: list[tuple[Work, int | None]] = []
+        for item in work:
+            try:
+                done += self._attempt([item], events)
+            except Exception as error:  # noqa: BLE001
+                events.append(self._fail(item.request, f"{type(error).__name__}: {error}"))
+        return done
+
+    def _attempt(self, work: list[Work], events: list[Event]) -> list[tuple[Work, int | None]]:
+        logits_RV = self._runner.run(work)
+        sampling = [item for item in work if item.samples]
+        tokens = sample(logits_RV, [item.request for item in sampling]) if sampling else []
+        done: list[tuple[Work, int | None]] = [(item, None) for item in work if not item.samples]
+        for item, token in zip(sampling, tokens, strict=True):
+            if token is None:
+                events.append(self._fail(item.request, "the network gave logits that are not finite"))
+            else:
+                done.append((item, token))
+        return done
+
+    def _advance(self, request: Request, token: int) -> list[Event]:
+        text, finish = request.append(token)
+        if finish is not None:
+            return [self._end(request, text, finish)]
+        if not text:
+            return []
+        ids, request.pending = request.pending, []
+        return [Event(request.id, text, ids, request.seconds)]
+
+    def _end(self, request: Request, text: str, finish: Finish) -> Event:
+        self._forget(request, finish)
+        return Event(
+            request.id, text, request.pending, request.seconds, finish, usage=request.usage, timing=request.timing()
+        )
+
+    def _fail(self, request: Request, reason: str) -> Event:
+        self._forget(request, "error")
+        message = f"the engine could not go on with this request: {reason}"
+        usage, timing = request.usage, request.timing()
+        return Event(request.id, "", request.pending, request.seconds, usage=usage, timing=timing, error=message)
+
+    def _forget(self, request: Request, how: str) -> None:
+        self._scheduler.remove(request)
+        del self._requests[request.id]
+        self._finished[how] += 1
+        self._prompt_tokens += request.usage.prompt_tokens
+        self._completion_tokens += request.usage.completion_tokens
+
+    # What it is doing.
+
+    def _count(self, started: float, sampled: int) -> None:
+        now = time.monotonic()
+        self._steps += 1
+        self._step_seconds += now - started
+        self._recent.append((now, sampled))
+        while self._recent[0][0] < now - RATE_WINDOW:
+            self._recent.popleft()
+
+    def stats(self) -> Stats:
+        """Counts as of now; another thread may ask while a step runs."""
+        now = time.monotonic()
+        recent = [(at, count) for at, count in list(self._recent) if at >= now - RATE_WINDOW]
+        pool = self._scheduler.pool
+        under_way = [request.usage for request in list(self._requests.values())]
+        return Stats(
+            running=len(self._scheduler.running),
+            waiting=len(self._scheduler.waiting),
+            kv_tokens=pool.used * BLOCK,
+            kv_budget=pool.total * BLOCK,
+            tokens_per_second=sum(count for _, count in recent) / RATE_WINDOW,
+            prompt_tokens=self._prompt_tokens + sum(usage.prompt_tokens for usage in under_way),
+            completion_tokens=self._completion_tokens + sum(usage.completion_tokens for usage in under_way),
+            finished=dict(self._finished),
+            preemptions=self._scheduler.preemptions,
+            steps=self._steps,
+            step_seconds=self._step_seconds,
+            resident_bytes=resident_bytes(),
+        )

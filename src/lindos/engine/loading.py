@@ -1,0 +1,165 @@
+"""From a model directory to an engine that is ready: weights, tokenizer, template, and the sizes that suit them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lindos.engine.blocks import BlockPool
+from lindos.engine.core import EngineCore
+from lindos.engine.interface import EngineError, EngineOptions, ModelInfo, Sampling
+from lindos.engine.memory import available_bytes
+from lindos.engine.output import OutputText
+from lindos.engine.prompts import PromptBuilder
+from lindos.engine.request import Request
+from lindos.engine.runner import Runner
+from lindos.engine.scheduler import Scheduler, Work
+from lindos.model.formats.opening import open_source
+from lindos.model.formats.own import fill
+from lindos.model.formats.source import TensorSource
+from lindos.specs import ModelSpec, SpecError
+from lindos.text import ChatTemplate, Tokenizer, chat_template, load_tokenizer
+
+SMALL = 200_000_000
+"""Parameters below which a CPU serves a model in fp32."""
+TINY = 50_000_000
+"""Active parameters below which more threads than half the cores do not pay."""
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+Report = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class LoadedEngine:
+    """What the worker needs: the core for its loop, the builder for its reader, and what to tell the client."""
+
+    core: EngineCore
+    builder: PromptBuilder
+    info: ModelInfo
+
+
+def load_engine(model: Path, options: EngineOptions, report: Report) -> LoadedEngine:
+    """Load a model directory. Raises LindosError (EngineError, SpecError, FormatError) saying what is wrong with it."""
+    started = time.monotonic()
+    report("reading the description", 0.05)
+    source = open_source(model)
+    spec = source.spec
+    context = _context(spec, options)
+    device = _device(options)
+    dtype = _dtype(spec, options, device)
+    threads = _threads(spec, options)
+    torch.set_num_threads(threads)
+    tokenizer = _tokenizer(model)
+    template = None if tokenizer is None else _template(tokenizer, spec)
+    runner = Runner(fill(_Watched(source, report), dtype=dtype, device=device))
+    report("trying it out", 0.95)
+    _try_out(runner)
+    pool = BlockPool(_kv_tokens(spec, options, context, dtype))
+    scheduler = Scheduler(pool, max_running=options.max_running, step_tokens=options.step_tokens)
+    builder = PromptBuilder(vocabulary=spec.vocabulary, context=context, tokenizer=tokenizer, template=template)
+    info = ModelInfo(
+        name=spec.name,
+        kind=spec.kind,
+        context=context,
+        parameters=spec.parameters,
+        active_parameters=spec.active_parameters,
+        vocabulary=spec.vocabulary,
+        dtype="fp32" if dtype == torch.float32 else "bf16",
+        threads=threads,
+        device=device.type,
+        template=None if template is None else template.name,
+        note="" if template is None else template.note,
+        spec=spec.model_dump(mode="json"),
+        load_seconds=time.monotonic() - started,
+    )
+    return LoadedEngine(EngineCore(runner, scheduler), builder, info)
+
+
+class _Watched(TensorSource):
+    """A source that reports how much of it has been read."""
+
+    def __init__(self, source: TensorSource, report: Report) -> None:
+        self.format, self.directory, self.spec, self.tensors = (
+            source.format,
+            source.directory,
+            source.spec,
+            source.tensors,
+        )
+        self._source = source
+        self._report = report
+        self._elements = 0
+
+    def read(self, name: str, rows: slice) -> Tensor:
+        block = self._source.read(name, rows)
+        self._elements += block.numel()
+        self._report("reading the weights", 0.05 + 0.9 * self._elements / self.spec.parameters)
+        return block
+
+
+def _try_out(runner: Runner) -> None:
+    """One step, so that the first user does not pay for first-time work, and broken weights show at once."""
+    probe = Request(0, [1, 2], 1, Sampling(), OutputText(None, ()))
+    if not bool(torch.isfinite(runner.run([Work(probe, 0, 2)])).all()):
+        raise EngineError("the weights give logits that are not finite: the model's files are damaged")
+
+
+def _context(spec: ModelSpec, options: EngineOptions) -> int:
+    if options.context is not None and options.context > spec.sequence:
+        raise EngineError(f"context {options.context:,} exceeds what {spec.name} was made for ({spec.sequence:,})")
+    return options.context or spec.sequence
+
+
+def _device(options: EngineOptions) -> torch.device:
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise EngineError("device 'cuda' was asked for, but torch finds no accelerator; use 'cpu' or 'auto'")
+    accelerated = options.device == "cuda" or (options.device == "auto" and torch.cuda.is_available())
+    return torch.device("cuda" if accelerated else "cpu")
+
+
+def _dtype(spec: ModelSpec, options: EngineOptions, device: torch.device) -> torch.dtype:
+    if options.dtype != "auto":
+        return _DTYPES[options.dtype]
+    return torch.float32 if device.type == "cpu" and spec.parameters < SMALL else torch.bfloat16
+
+
+def _threads(spec: ModelSpec, options: EngineOptions) -> int:
+    if options.threads is not None:
+        return options.threads
+    if os.environ.get("OMP_NUM_THREADS"):
+        return torch.get_num_threads()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // 2) if spec.active_parameters < TINY else cores
+
+
+def _kv_tokens(spec: ModelSpec, options: EngineOptions, context: int, dtype: torch.dtype) -> int:
+    if options.kv_tokens is not None:
+        if options.kv_tokens < context:
+            raise EngineError(
+                f"a KV cache of {options.kv_tokens:,} tokens cannot hold one full context of {context:,}; "
+                "raise kv_tokens or lower context"
+            )
+        return options.kv_tokens
+    bytes_per_token = 2 * spec.layers * spec.kv_heads * spec.head_size * dtype.itemsize
+    fitting = available_bytes() // 4 // bytes_per_token
+    return max(context, min(options.max_running * context, fitting))
+
+
+def _tokenizer(model: Path) -> Tokenizer | None:
+    """The directory's tokenizer; None where it has none. Raises SpecError for a damaged one."""
+    there = any((model / name).is_file() for name in ("tokenizer.json", "tokenizer.model"))
+    return load_tokenizer(model) if there else None
+
+
+def _template(tokenizer: Tokenizer, spec: ModelSpec) -> ChatTemplate:
+    """A chat model without role tokens in its tokenizer is talked to in labelled turns, like a base model."""
+    try:
+        return chat_template(tokenizer, spec.kind)
+    except SpecError:
+        return chat_template(tokenizer, "base")

@@ -1,0 +1,86 @@
+"""One request inside the engine: its tokens, what it still needs, and when things happened to it."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lindos.engine.interface import Finish, Sampling, Timing, Usage
+from lindos.engine.output import OutputText
+
+if TYPE_CHECKING:
+    from lindos.engine.cache import RequestCache
+
+
+@dataclass(eq=False)
+class Request:
+    """What the scheduler, the runner and the sampler share about one request."""
+
+    id: int
+    tokens: list[int]
+    """The prompt, then what was sampled."""
+    limit: int
+    """Most tokens to sample; at least 1."""
+    sampling: Sampling
+    output: OutputText
+    stop_tokens: frozenset[int] = frozenset()
+    dropped: int = 0
+    """Messages left out of the prompt so that it fits."""
+
+    cached: int = 0
+    """Tokens whose keys and values are in the cache."""
+    blocks: int = 0
+    """Blocks of KV cache set aside for it."""
+    cache: RequestCache | None = None
+    pending: list[int] = field(default_factory=list)
+    """Sampled tokens that no chunk has carried yet."""
+
+    accepted: float = field(default_factory=time.monotonic)
+    started: float | None = None
+    first_token: float | None = None
+
+    def __post_init__(self) -> None:
+        self.prompt_tokens = len(self.tokens)
+        seed = secrets.randbits(64) if self.sampling.seed is None else self.sampling.seed % (1 << 64)
+        self.random = np.random.Generator(np.random.Philox(seed))
+
+    @property
+    def left(self) -> int:
+        """Tokens that must go through the network before the next one can be sampled."""
+        return len(self.tokens) - self.cached
+
+    @property
+    def usage(self) -> Usage:
+        """What it took so far; a request that never ran took nothing."""
+        prompt = 0 if self.started is None else self.prompt_tokens
+        return Usage(prompt, len(self.tokens) - self.prompt_tokens)
+
+    @property
+    def seconds(self) -> float:
+        """Since it was accepted."""
+        return time.monotonic() - self.accepted
+
+    def timing(self) -> Timing:
+        """As of now, which is when it ends."""
+        total = self.seconds
+        queued = total if self.started is None else self.started - self.accepted
+        return Timing(queued, None if self.first_token is None else self.first_token - self.accepted, total)
+
+    def append(self, token: int) -> tuple[str, Finish | None]:
+        """Take a sampled token: the text that can be shown now, and whether the request is done."""
+        if self.first_token is None:
+            self.first_token = time.monotonic()
+        self.tokens.append(token)
+        self.pending.append(token)
+        if token in self.stop_tokens:
+            return self.output.flush(), "stop"
+        text = self.output.push(token)
+        if self.output.stopped:
+            return text, "stop"
+        if len(self.tokens) - self.prompt_tokens >= self.limit:
+            return text + self.output.flush(), "length"
+        return text, None
