@@ -1,0 +1,106 @@
+"""`lindos evaluate`: measure a model, and write its card."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from lindos.evaluate import Evaluation
+
+
+def command(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model directory in Lindos's own format.")],
+    tasks: Annotated[
+        str,
+        typer.Option(
+            metavar="NAMES", help="What to measure, with commas between: blimp, arc-easy, piqa, lambada, bits, answers."
+        ),
+    ] = "blimp,arc-easy,piqa,lambada,bits,answers",
+    root: Annotated[
+        Path | None,
+        typer.Option(metavar="DATA", help="The folder that holds eval/.  [default: LINDOS_SHARED/data]"),
+    ] = None,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="DIR",
+            help="A prepared data set: its held-out text is measured and its sources go on the card. Repeatable.",
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Only so many questions of each group (for BLiMP: of each paradigm).")
+    ] = None,
+    json: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where the figures go as JSON; figures already there are kept.")
+    ] = None,
+    card: Annotated[bool, typer.Option("--card", help="Write MODEL_CARD.md and loss.svg into MODEL.")] = False,
+    run: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="DIR", help="For the card: a training run's folder, in the order of training. Repeatable."
+        ),
+    ] = None,
+    made_by: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COMMAND", help="For the card: a command that made the model. Repeatable."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="Where the network runs, such as cpu or cuda.")] = "cpu",
+) -> None:
+    """Measure a model on BLiMP, ARC-easy, PIQA, LAMBADA and held-out text, and ask it thirty fixed questions.
+
+    With --json FILE the figures are kept, and a later call adds to them; `--tasks none --json FILE --card` writes the
+    card from what is kept without measuring anything.
+    """
+    from lindos.evaluate import Evaluation, evaluate, write_model_card
+
+    console = Console(stderr=True)
+    names = [name.strip() for name in tasks.split(",") if name.strip() not in ("", "none")]
+    kept = Evaluation.load(json) if json is not None and json.is_file() else None
+    found = evaluate(model, tasks=names, root=_root(root), data=data or (), limit=limit, device=device, console=console)
+    found = kept.merged(found) if kept is not None else found
+    if json is not None:
+        found.save(json)
+    _show(found)
+    if card:
+        path = write_model_card(model, found, runs=run or (), data=data or (), made_by=made_by or ())
+        typer.echo(f"the card is in {path}")
+
+
+def _root(given: Path | None) -> Path | None:
+    if given is not None:
+        return given
+    shared = os.environ.get("LINDOS_SHARED")
+    return Path(shared) / "data" if shared else None
+
+
+def _show(found: Evaluation) -> None:
+    console = Console()
+    if found.tasks:
+        table = Table(title=found.model.name)
+        for name in ("task", "figure"):
+            table.add_column(name)
+        for name in ("value", "95% interval", "chance", "questions", "seconds"):
+            table.add_column(name, justify="right")
+        for result in found.tasks:
+            for figure in result.figures:
+                share = figure.low is not None and figure.high is not None
+                table.add_row(
+                    result.task,
+                    figure.name,
+                    f"{figure.value:.2%}" if share else f"{figure.value:,.2f}",
+                    f"{figure.low:.2%} to {figure.high:.2%}" if share else "",
+                    "" if figure.chance is None else f"{figure.chance:.1%}",
+                    f"{figure.count:,}",
+                    f"{result.seconds:.0f}",
+                )
+        console.print(table)
+    for each in found.bits:
+        console.print(f"{each.data}, {each.group}: {each.bits_per_byte:.3f} bits per byte", highlight=False)
+    for each in found.answers:
+        console.print(f"\n> {each.ask}\n{each.answer}", highlight=False, markup=False)

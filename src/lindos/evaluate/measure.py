@@ -1,0 +1,93 @@
+"""One evaluation from beginning to end: the model opened, tasks, held-out text and questions, with progress shown."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from lindos.data import TokenDataset
+from lindos.evaluate.answers import SYSTEM, answers, fixed_questions
+from lindos.evaluate.bits import bits_per_byte
+from lindos.evaluate.record import BitsResult, Evaluation, TaskResult
+from lindos.evaluate.scoring import EvaluationError
+from lindos.evaluate.tasks import TASKS, load_items, run_task
+from lindos.model.formats import load_model
+from lindos.specs import nearest
+from lindos.text import Tokenizer, load_tokenizer
+
+EVERYTHING = (*TASKS, "bits", "answers")
+"""What can be measured, by the names that `--tasks` takes."""
+
+
+def evaluate(
+    directory: Path,
+    *,
+    tasks: Sequence[str] = EVERYTHING,
+    root: Path | None = None,
+    data: Sequence[Path] = (),
+    limit: int | None = None,
+    most_tokens: int = 120,
+    device: str = "cpu",
+    console: Console | None = None,
+) -> Evaluation:
+    """Measure the model in `directory`.
+
+    `root` is the data root whose `eval/` the tasks read; `data` are prepared sets whose held-out text gives bits per
+    byte; `limit` takes only so many questions of each group of a task (and windows of each group of text); an
+    answer ends after `most_tokens`. The network computes in fp32, whatever its weights are stored in. Raises
+    EvaluationError, and what opening the model or the data raises.
+    """
+    for name in tasks:
+        if name not in EVERYTHING:
+            close = nearest(name, EVERYTHING)
+            hint = f"; did you mean '{close}'?" if close else ""
+            raise EvaluationError(f"unknown task '{name}'{hint} (known: {', '.join(EVERYTHING)})")
+    wanted = [TASKS[name] for name in tasks if name in TASKS]
+    if wanted and root is None:
+        raise EvaluationError("where the evaluation sets lie is not known: give --root FOLDER, or set LINDOS_SHARED")
+    tokenizer: Tokenizer = load_tokenizer(directory)
+    model = load_model(directory, dtype=torch.float32, device=device).eval()
+    results: list[TaskResult] = []
+    bits: list[BitsResult] = []
+    told = ()
+    with _progress(console or Console(stderr=True)) as bars:
+        for task in wanted:
+            line = bars.add_task(task.title, total=None)
+            items = load_items(task, root or Path(), limit)
+            began = time.monotonic()
+            result = run_task(task, model, tokenizer, items, _on(bars, line))
+            results.append(result.model_copy(update={"limit": limit, "seconds": time.monotonic() - began}))
+        if "bits" in tasks:
+            for folder in data:
+                dataset = TokenDataset.open(folder, split="heldout")
+                line = bars.add_task(f"held-out text of {dataset.meta.name}", total=len(dataset.parts))
+                bits += bits_per_byte(model, dataset, limit=limit, progress=_on(bars, line))
+        if "answers" in tasks:
+            line = bars.add_task("questions", total=None)
+            told = answers(model, tokenizer, fixed_questions(), most_tokens=most_tokens, progress=_on(bars, line))
+    return Evaluation(
+        model=model.spec,
+        tasks=tuple(results),
+        bits=tuple(bits),
+        answers=told,
+        system=SYSTEM if told else "",
+        environment={"torch": torch.__version__, "device": device, "threads": torch.get_num_threads()},
+    )
+
+
+def _on(bars: Progress, line: TaskID):
+    def show(done: int, total: int) -> None:
+        bars.update(line, completed=done, total=total)
+
+    return show
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
+    )
