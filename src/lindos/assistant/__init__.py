@@ -1,0 +1,48 @@
+"""The assistant: its personas, and `ChatModel`, the one door to any model that answers.
+
+Torch-free: the model runs in the engine's process. Nothing here knows HTTP or pages.
+"""
+
+from lindos.assistant.bundled import bundled_model, find_model
+from lindos.assistant.engine_model import EngineChatModel
+from lindos.assistant.model import (
+    Answer,
+    ChatModel,
+    Chunk,
+    EngineDied,
+    EngineError,
+    EngineOptions,
+    Loading,
+    ModelInfo,
+    QueueFull,
+    RequestError,
+    Sampling,
+    Stats,
+    Usage,
+)
+from lindos.assistant.persona import DEFAULT_PERSONA, Persona, personas
+from lindos.assistant.talk import chat_sampling, told
+
+__all__ = [
+    "DEFAULT_PERSONA",
+    "Answer",
+    "ChatModel",
+    "Chunk",
+    "EngineChatModel",
+    "EngineDied",
+    "EngineError",
+    "EngineOptions",
+    "Loading",
+    "ModelInfo",
+    "Persona",
+    "QueueFull",
+    "RequestError",
+    "Sampling",
+    "Stats",
+    "Usage",
+    "bundled_model",
+    "chat_sampling",
+    "find_model",
+    "personas",
+    "told",
+]

@@ -1,0 +1,61 @@
+"""`lindos chat`: talk to a model, on the page or in the terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from typing import Annotated
+
+import typer
+
+from lindos.cli.serve import Context, Data, Model, Threads, run_server, settings_of
+
+OTHER_PORTS = 50
+
+
+def command(
+    model: Model = None,
+    terminal: Annotated[bool, typer.Option("--terminal", help="Talk here instead of in the browser.")] = False,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port of the page.", show_default="8420, or the next free one")
+    ] = None,
+    browser: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
+    persona: Annotated[
+        str | None, typer.Option(help="How the terminal's answers sound.", show_default="direct")
+    ] = None,
+    data: Data = None,
+    threads: Threads = None,
+    context: Context = None,
+) -> None:
+    """Talk to a model: opens the page in the browser, or talks in the terminal.
+
+    In the terminal, /help lists what else can be typed, and Ctrl-C stops an answer. Questions may come from a pipe,
+    one a line: `echo "Who are you?" | lindos chat --terminal`.
+    """
+    from lindos.assistant import EngineOptions, find_model
+
+    directory = find_model(model)
+    options = EngineOptions(threads=threads, context=context)
+    if terminal:
+        from lindos.cli.terminal import talk
+
+        raise typer.Exit(talk(directory, options, persona=persona, data=data))
+    from lindos.server import Settings, listen
+    from lindos.server.run import address
+
+    settings = settings_of(Settings, port=port, data=data)
+    listening = listen(settings, others=OTHER_PORTS if port is None else 0)
+    if browser:
+        _open_soon(address(settings, listening))
+    run_server(directory, settings, options, listening)
+
+
+def _open_soon(url: str) -> None:
+    """Open the page without waiting for the browser; where there is no screen, the address printed has to do."""
+    import webbrowser
+
+    screen = any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "WSL_DISTRO_NAME"))
+    if screen or sys.platform in ("darwin", "win32"):
+        # The socket listens already: a browser that is faster than the server waits for it.
+        threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()

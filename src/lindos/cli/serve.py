@@ -1,0 +1,127 @@
+"""`lindos serve`: the server, and what `lindos chat` shares with it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from lindos.assistant import EngineOptions, Loading, ModelInfo
+    from lindos.server import Settings
+
+Model = Annotated[
+    str | None, typer.Argument(metavar="MODEL", help="A model directory; without one, the bundled pebble.")
+]
+Data = Annotated[
+    Path | None, typer.Option(help="Folder that keeps the conversations.", show_default="~/.local/share/lindos")
+]
+Threads = Annotated[int | None, typer.Option(min=1, help="Threads to compute with.", show_default="as suits the model")]
+Context = Annotated[int | None, typer.Option(min=1, help="Longest conversation in tokens.", show_default="the model's")]
+
+
+def command(
+    model: Model = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; beyond this machine only with a key.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes any free one.")] = 8420,
+    data: Data = None,
+    api_key: Annotated[
+        str | None, typer.Option(envvar="LINDOS_API_KEY", help="Key that every request must carry.", show_envvar=True)
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Another name this server goes by, behind a proxy.")
+    ] = None,
+    max_requests: Annotated[int, typer.Option(min=1, help="Requests held at a time; one more is answered 503.")] = 64,
+    threads: Threads = None,
+    context: Context = None,
+    log_requests: Annotated[bool, typer.Option(help="Print a line for every request.")] = False,
+) -> None:
+    """Serve a model: an OpenAI-compatible API under /v1, and the chat page."""
+    from lindos.assistant import EngineOptions, find_model
+    from lindos.server import Settings, listen
+
+    directory = find_model(model)
+    settings = settings_of(
+        Settings, host=host, port=port, data=data, api_key=api_key, allowed_hosts=tuple(allow_host or ())
+    )
+    options = EngineOptions(max_requests=max_requests, threads=threads, context=context)
+    run_server(directory, settings, options, listen(settings), log_requests=log_requests)
+
+
+def settings_of(kind: type[Settings], **fields: Any) -> Settings:
+    """Settings from options; what was not given keeps its default. Raises SpecError."""
+    return kind.parse({name: value for name, value in fields.items() if value is not None})
+
+
+def run_server(
+    directory: Path, settings: Settings, options: EngineOptions, listening: Any, *, log_requests: bool = False
+) -> None:
+    """Serve until Ctrl-C, saying what happens. Raises ServerError."""
+    import logging
+
+    from rich.console import Console
+
+    from lindos.assistant import EngineChatModel
+    from lindos.server import serve
+    from lindos.server.run import address
+
+    if log_requests:
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+        logging.getLogger("alembic").setLevel(logging.WARNING)
+    console = Console(stderr=True, highlight=False)
+    url = address(settings, listening)
+    console.print(f"Lindos listens on [bold]{url}[/bold]  (programs: {url}/v1)")
+    progress = Progress(console, directory.name)
+
+    def start() -> EngineChatModel:
+        return EngineChatModel.start(directory, options, on_progress=progress.show)
+
+    def ready(service: Any) -> None:
+        progress.done(service.model.info)
+        console.print("Ctrl-C ends it.")
+
+    try:
+        asyncio.run(serve(settings, start, listening, on_ready=ready, access_log=log_requests))
+    finally:
+        progress.stop()
+    console.print("Lindos has ended; the conversations are kept.")
+
+
+class Progress:
+    """How far loading has come: one line that changes in a terminal, a line now and then in a log."""
+
+    def __init__(self, console: Console, name: str) -> None:
+        self._console = console
+        self._name = name
+        self._started = time.monotonic()
+        self._status = console.status(f"Loading {name} ...") if console.is_terminal else None
+        if self._status:
+            self._status.start()
+        else:
+            console.print(f"Loading {name} ...")
+
+    def show(self, loading: Loading) -> None:
+        """Something of the model was loaded."""
+        if self._status:
+            self._status.update(f"Loading {self._name}: {loading.message} ({loading.fraction:.0%})")
+
+    def done(self, info: ModelInfo) -> None:
+        """The model can answer."""
+        self.stop()
+        seconds = time.monotonic() - self._started
+        self._console.print(
+            f"{info.name} is ready after {seconds:.1f} s: {info.parameters:,} parameters, "
+            f"{info.active_parameters:,} active, {info.context:,} tokens of context, {info.dtype}"
+        )
+        if info.note:
+            self._console.print(info.note)
+
+    def stop(self) -> None:
+        """Take the changing line away."""
+        if self._status:
+            self._status.stop()

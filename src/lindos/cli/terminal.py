@@ -1,0 +1,215 @@
+"""Talking in the terminal: streamed, with history, and through pipes."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from lindos.assistant import (
+    DEFAULT_PERSONA,
+    EngineChatModel,
+    EngineOptions,
+    Persona,
+    chat_sampling,
+    personas,
+    told,
+)
+from lindos.cli.serve import Progress
+from lindos.specs import LindosError, Message, SpecError, nearest
+from lindos.storage import Conversations, Database, StorageError, data_directory
+
+HELP = """\
+/new            begin a new conversation
+/persona [ID]   list how Lindos can sound, or choose
+/help           this list
+/quit           leave (or Ctrl-D)
+Ctrl-C          stop the answer"""
+
+
+def talk(directory: Path, options: EngineOptions, *, persona: str | None, data: Path | None) -> int:
+    """Talk until the end of the input; returns the exit status: 1 when an answer failed. Raises LindosError."""
+    known = personas()
+    chosen = _persona(known, persona or DEFAULT_PERSONA)
+    interactive = sys.stdin.isatty()
+    with asyncio.Runner() as runner:
+        session = runner.run(Session.open(directory, options, chosen, data or data_directory(), keep=interactive))
+        try:
+            for line in _questions(session.say, interactive):
+                if not line.startswith("/"):
+                    runner.run(session.ask(line))
+                elif not _command(session, known, line):
+                    break
+        finally:
+            runner.run(session.close())
+    return session.status
+
+
+class Session:
+    """One conversation at a time with one model. What a person typed is kept where the page finds it, too."""
+
+    def __init__(self, model: EngineChatModel, persona: Persona, database: Database | None, say: Console) -> None:
+        self.persona = persona
+        self.status = 0
+        self.say = say
+        self._model = model
+        self._database = database
+        self._store = Conversations(database) if database else None
+        self._conversation: str | None = None
+        self._last: int | None = None
+        self._messages: list[Message] = []
+        self._text = ""
+
+    @classmethod
+    async def open(
+        cls, directory: Path, options: EngineOptions, persona: Persona, data: Path, *, keep: bool
+    ) -> Session:
+        """Load the model, and open the database where conversations are to be kept. Raises LindosError."""
+        say = Console(stderr=True, highlight=False)
+        try:
+            database = await Database.open(data / "lindos.db") if keep else None
+        except StorageError as error:
+            raise LindosError(str(error)) from None
+        progress = Progress(say, directory.name)
+        model = EngineChatModel.start(directory, options, on_progress=progress.show)
+        try:
+            info = await model.wait_ready()
+        except BaseException:
+            progress.stop()
+            await model.close()
+            if database:
+                await database.close()
+            raise
+        progress.done(info)
+        if keep:
+            say.print("Type a question, or /help. Ctrl-D leaves.\n")
+        return cls(model, persona, database, say)
+
+    async def close(self) -> None:
+        await self._model.close()
+        if self._database:
+            await self._database.close()
+
+    def fresh(self) -> None:
+        """Forget what was said."""
+        self._conversation, self._last, self._messages = None, None, []
+
+    async def ask(self, question: str) -> None:
+        """Answer a question, streamed to stdout; Ctrl-C stops it."""
+        self._messages.append(Message(role="user", content=question))
+        await self._keep("user", question)
+        self._text, fields = "", {}
+        try:
+            fields = {"state": "done", **await self._answer()}
+        except LindosError as problem:
+            fields = {"state": "failed", "error": str(problem)}
+            self.status = 1
+            self.say.print(f"[bold red]That did not work:[/bold red] {escape(str(problem))}")
+        except asyncio.CancelledError:
+            # Ctrl-C: the runner cancels this task. The answer ends here, the conversation goes on.
+            task = asyncio.current_task()
+            assert task is not None
+            task.uncancel()
+            fields = {"state": "stopped"}
+            self.say.print("\n[dim](stopped)[/dim]")
+        self._messages.append(Message(role="assistant", content=self._text))
+        await self._keep("assistant", self._text, model=self._model.info.name, **fields)
+
+    async def _answer(self) -> dict[str, Any]:
+        messages = told(self.persona, self._messages)
+        sampling = chat_sampling(self._model.info)
+        async with await self._model.submit(messages, sampling=sampling, truncate="oldest") as answer:
+            if answer.dropped:
+                self.say.print(f"[dim](the oldest {answer.dropped} messages do not fit any more)[/dim]")
+            async for chunk in answer:
+                print("".join(map(_harmless, chunk.text)), end="", flush=True)
+                self._text += chunk.text
+        print()
+        usage = answer.usage
+        return {
+            "prompt_tokens": usage.prompt_tokens,
+            "completion_tokens": usage.completion_tokens,
+            "dropped": answer.dropped,
+            "finish": answer.finish or "",
+        }
+
+    async def _keep(self, role: str, text: str, **fields: Any) -> None:
+        if self._store is None:
+            return
+        if self._conversation is None:
+            self._conversation = (await self._store.create(persona=self.persona.id)).id
+        row = await self._store.add(
+            self._conversation, role, text, parent_id=self._last, persona=self.persona.id, **fields
+        )
+        self._last = row.id
+
+
+def _questions(say: Console, interactive: bool) -> Iterator[str]:
+    """The lines typed or piped in, without the empty ones."""
+    if not interactive:
+        for line in sys.stdin:
+            if line.strip():
+                yield line.strip()
+        return
+    import readline  # noqa: F401 - gives `input` editing and history
+
+    interrupted = False
+    while True:
+        try:
+            line = input("\n\x01\033[1;36m\x02you>\x01\033[0m\x02 ").strip()
+        except EOFError:
+            print()
+            return
+        except KeyboardInterrupt:
+            if interrupted:
+                return
+            interrupted = True
+            say.print("\n[dim](Ctrl-C again, or /quit, leaves)[/dim]")
+            continue
+        interrupted = False
+        if line:
+            yield line
+
+
+def _command(session: Session, known: dict[str, Persona], line: str) -> bool:
+    """Do what a line that begins with / says; False when it says to leave."""
+    name, _, argument = line[1:].partition(" ")
+    match name:
+        case "quit" | "exit":
+            return False
+        case "new":
+            session.fresh()
+            session.say.print("A new conversation.")
+        case "help":
+            session.say.print(escape(HELP))
+        case "persona" if argument.strip():
+            try:
+                session.persona = _persona(known, argument.strip())
+                session.say.print(f"From now on: {session.persona.title}.")
+            except SpecError as error:
+                session.say.print(escape(str(error)))
+        case "persona":
+            for persona in known.values():
+                mark = "*" if persona is session.persona else " "
+                session.say.print(escape(f"{mark} {persona.id:<12} {persona.title}. {persona.description}"))
+        case _:
+            session.say.print(f"There is no /{escape(name)}; /help lists what there is.")
+    return True
+
+
+def _persona(known: dict[str, Persona], name: str) -> Persona:
+    if name not in known:
+        close = nearest(name, known)
+        hint = f"; did you mean '{close}'?" if close else f" (known: {', '.join(known)})"
+        raise SpecError(f"there is no persona '{name}'{hint}")
+    return known[name]
+
+
+def _harmless(character: str) -> str:
+    """Control characters could move the cursor or worse; a model has no business doing that."""
+    return character if character in "\n\t" or character.isprintable() else "\ufffd"

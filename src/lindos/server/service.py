@@ -1,0 +1,54 @@
+"""What every route works with: the model, the conversations, the personas, the answers under way."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from lindos.assistant import ChatModel, Persona
+from lindos.server.errors import RETRY_SECONDS, ApiError
+from lindos.server.page.answers import Answers
+from lindos.server.settings import Settings
+from lindos.specs import nearest
+from lindos.storage import Conversations
+
+ALIAS = "lindos"
+"""The model's name for clients that do not care which one runs."""
+
+StartModel = Callable[[], ChatModel]
+
+
+@dataclass(frozen=True)
+class Service:
+    """Made when the server starts, closed when it ends."""
+
+    settings: Settings
+    model: ChatModel
+    conversations: Conversations
+    personas: Mapping[str, Persona]
+    answers: Answers
+    started: int = field(default_factory=lambda: int(time.time()))
+
+    def check_model(self, name: str, *, ready: bool = True) -> None:
+        """Raises ApiError when the model has not this name, or `ready` is wanted and it is still loading."""
+        if ready and not self.model.ready:
+            fault = self.model.fault
+            message = str(fault) if fault else f"the model is loading: {self.model.loading.message}"
+            raise ApiError(503, message, code="model_loading", headers={"Retry-After": str(RETRY_SECONDS)})
+        known = [ALIAS, *([self.model.info.name] if self.model.ready else [])]
+        if name not in known:
+            close = nearest(name, known) or known[-1]
+            message = f"there is no model '{name}' here; did you mean '{close}'?"
+            raise ApiError(404, message, param="model", code="model_not_found")
+
+
+async def _service(request: Request) -> Service:
+    return request.app.state.service
+
+
+ServiceOf = Annotated[Service, Depends(_service)]
+"""The type of a route's parameter that is given the Service."""

@@ -1,0 +1,7 @@
+"""The API under `/v1`, in the shapes of OpenAI's: chat completions, completions, models."""
+
+from lindos.server.v1.chat import router as chat
+from lindos.server.v1.completions import router as completions
+from lindos.server.v1.models import router as models
+
+__all__ = ["chat", "completions", "models"]

@@ -1,0 +1,103 @@
+"""Answering a request, whole or as a stream; what differs between the routes is their Shape."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any, Protocol
+
+from pydantic import BaseModel
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
+
+import lindos
+from lindos.assistant import Answer, EngineError
+from lindos.server.errors import as_api_error, json_response
+from lindos.server.service import Service
+from lindos.server.sse import DONE, EVENT_SCHEMA, EventStream, event, unless_gone
+from lindos.server.v1.choices import Submit, merged, submitted
+from lindos.server.v1.replies import FinishReason, UsageReply
+from lindos.server.v1.schema import Request
+
+STREAMED: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/event-stream": {"schema": EVENT_SCHEMA}}, "description": "The answer"}
+}
+"""What a route documents beside its whole answer."""
+
+_GONE = 499
+
+
+class Shape(Protocol):
+    """How a route words its answers."""
+
+    prefix: str
+    """Of ids."""
+    streamed: str
+    """The `object` of chunks."""
+
+    def opening(self, index: int) -> dict[str, Any]:
+        """A choice's first chunk."""
+        ...
+
+    def piece(self, index: int, text: str) -> dict[str, Any]:
+        """More text of a choice."""
+        ...
+
+    def closing(self, index: int, finish: FinishReason) -> dict[str, Any]:
+        """A choice's last chunk."""
+        ...
+
+    def whole(self, head: dict[str, Any], parts: Sequence[tuple[str, FinishReason]], usage: UsageReply) -> BaseModel:
+        """The whole answer: text and ending of every choice."""
+        ...
+
+
+async def respond(service: Service, request: HttpRequest, body: Request, submit: Submit, shape: Shape) -> Response:
+    """The answers to `submit` as the response that `body` asks for. Raises ApiError, EngineError."""
+    head = {
+        "id": f"{shape.prefix}-{secrets.token_hex(16)}",
+        "created": int(time.time()),
+        "model": service.model.info.name,
+        "system_fingerprint": f"lindos-{lindos.__version__}",
+    }
+    if body.stream:
+        return await EventStream.begin(_stream(submit, body, shape, head), service.settings.heartbeat_seconds)
+    reply = await unless_gone(request.receive, _whole(submit, body, shape, head))
+    return json_response(reply.model_dump()) if reply else Response(status_code=_GONE)
+
+
+async def _whole(submit: Submit, body: Request, shape: Shape, head: dict[str, Any]) -> BaseModel:
+    async with submitted(submit, body.choices) as answers:
+        texts = [""] * len(answers)
+        async for index, chunk in merged(answers):
+            texts[index] += chunk.text
+        usage = UsageReply.of([answer.usage for answer in answers])
+        return shape.whole(head, [(text, _ending(answer)) for text, answer in zip(texts, answers, strict=True)], usage)
+
+
+async def _stream(submit: Submit, body: Request, shape: Shape, head: dict[str, Any]) -> AsyncGenerator[bytes, None]:
+    head = {**head, "object": shape.streamed, **({"usage": None} if body.include_usage else {})}
+
+    def chunk(choice: dict[str, Any]) -> bytes:
+        return event({**head, "choices": [choice]})
+
+    async with submitted(submit, body.choices) as answers:
+        for index in range(len(answers)):
+            yield chunk(shape.opening(index))
+        try:
+            async for index, piece in merged(answers):
+                if piece.text:
+                    yield chunk(shape.piece(index, piece.text))
+                if piece.finish is not None:
+                    yield chunk(shape.closing(index, _ending(answers[index])))
+            if body.include_usage:
+                usage = UsageReply.of([answer.usage for answer in answers])
+                yield event({**head, "choices": [], "usage": usage.model_dump()})
+        except EngineError as error:
+            yield event(as_api_error(error).body)
+        yield DONE
+
+
+def _ending(answer: Answer) -> FinishReason:
+    return "length" if answer.finish == "length" else "stop"

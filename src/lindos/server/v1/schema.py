@@ -1,0 +1,188 @@
+"""What clients may send. The fields are OpenAI's; `top_k` is an addition that most other servers have too."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, ValidatorFunctionWrapHandler, WithJsonSchema, WrapValidator, model_validator
+from pydantic_core import PydanticCustomError, ValidationError
+
+from lindos.assistant import Sampling
+from lindos.server.v1.strict import NEUTRAL, Strict
+from lindos.specs import Message
+
+MAX_CHOICES = 4
+StopString = Annotated[str, Field(min_length=1, max_length=1000)]
+Stop = StopString | Annotated[list[StopString], Field(max_length=4)]
+Tokens = Annotated[int, Field(ge=1, le=2**31)]
+Label = Annotated[str, Field(max_length=512)]
+One = Annotated[int, Field(ge=1, le=1)]
+Zero = Annotated[float, Field(ge=0, le=0)]
+Nothing = Annotated[dict[str, Any], Field(max_length=0)]
+Empty = Annotated[list[Any], Field(max_length=0)]
+
+
+def _is_false(value: bool) -> bool:
+    if value:
+        raise ValueError("must be false")
+    return value
+
+
+# Not Literal[False]: to Python 0 is the same.
+No = Annotated[bool, AfterValidator(_is_false), WithJsonSchema({"type": "boolean", "const": False})]
+
+
+class StreamOptions(Strict):
+    """What a stream carries beside its text."""
+
+    include_usage: bool | None = None
+    """Whether a last chunk with `choices: []` tells the tokens used."""
+    include_obfuscation: Annotated[No | None, NEUTRAL] = None
+
+
+class Request(Strict):
+    """What chat completions and completions share."""
+
+    model: Annotated[str, Field(min_length=1, max_length=256)]
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=0, le=2**31)] | None = None
+    """Keep this many of the likeliest tokens; 0 keeps all."""
+    seed: Annotated[int, Field(ge=-9223372036854776000, le=9223372036854776000)] | None = None
+    stop: Stop | None = None
+    n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
+    max_tokens: Tokens | None = None
+    user: Label | None = None
+    """A label of the caller's own; it changes nothing."""
+
+    frequency_penalty: Annotated[Zero | None, NEUTRAL] = None
+    presence_penalty: Annotated[Zero | None, NEUTRAL] = None
+    logit_bias: Annotated[Nothing | None, NEUTRAL] = None
+
+    @model_validator(mode="after")
+    def _options_of_a_stream(self) -> Self:
+        if self.stream_options is not None and not self.stream:
+            words = "stream_options is only for streams: set stream to true, or leave it out"
+            raise PydanticCustomError("invalid_parameter", words, {"param": "stream_options"})
+        return self
+
+    @property
+    def choices(self) -> int:
+        return self.n or 1
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+
+    @property
+    def include_usage(self) -> bool:
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+    def sampling(self, choice: int, temperature: float, max_tokens: int | None) -> Sampling:
+        """How choice number `choice` is sampled; a seed gives every choice its own."""
+        return Sampling(
+            temperature=temperature if self.temperature is None else self.temperature,
+            top_p=1.0 if self.top_p is None else self.top_p,
+            top_k=self.top_k or 0,
+            seed=None if self.seed is None else self.seed + choice,
+            stop=self.stops,
+            max_tokens=max_tokens,
+        )
+
+
+class TextPart(Strict):
+    """A piece of a message. Pictures, sound and files are not taken."""
+
+    type: Literal["text"]
+    text: str
+
+
+def _text_only(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return handler(value)
+    except ValidationError:
+        kind = value.get("type") if isinstance(value, dict) else None
+        if isinstance(kind, str) and kind != "text":
+            raise PydanticCustomError(
+                "unsupported_parameter", "message parts of type '{kind}' are not supported: send text", {"kind": kind}
+            ) from None
+        raise
+
+
+class ChatMessage(Strict):
+    """One turn. What clients repeat of our own answers (nulls, empty lists) is taken back."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | Annotated[list[Annotated[TextPart, WrapValidator(_text_only)]], Field(min_length=1)]
+    name: Annotated[None, NEUTRAL] = None
+    refusal: Annotated[None, NEUTRAL] = None
+    annotations: Annotated[Empty | None, NEUTRAL] = None
+    audio: Annotated[None, NEUTRAL] = None
+    function_call: Annotated[None, NEUTRAL] = None
+    tool_calls: Annotated[Empty | None, NEUTRAL] = None
+
+    def turn(self) -> Message:
+        """As the model is told; instructions of the developer are the system's."""
+        text = self.content if isinstance(self.content, str) else "\n".join(part.text for part in self.content)
+        return Message(role="system" if self.role == "developer" else self.role, content=text)
+
+
+class PlainText(Strict):
+    """The response format that is no format."""
+
+    type: Literal["text"]
+
+
+class ChatRequest(Request):
+    """A conversation to be continued by the assistant."""
+
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=4096)]
+    max_completion_tokens: Tokens | None = None
+    """The newer name of max_tokens; where both are given, the smaller counts."""
+    safety_identifier: Label | None = None
+    """A label of the caller's own; it changes nothing."""
+    prompt_cache_key: Label | None = None
+    """A label of the caller's own; it changes nothing."""
+
+    audio: Annotated[None, NEUTRAL] = None
+    function_call: Annotated[Literal["none", "auto"] | None, NEUTRAL] = None
+    functions: Annotated[Empty | None, NEUTRAL] = None
+    logprobs: Annotated[No | None, NEUTRAL] = None
+    metadata: Annotated[Nothing | None, NEUTRAL] = None
+    modalities: Annotated[Annotated[list[Literal["text"]], Field(min_length=1, max_length=1)] | None, NEUTRAL] = None
+    moderation: Annotated[None, NEUTRAL] = None
+    parallel_tool_calls: Annotated[None, NEUTRAL] = None
+    prediction: Annotated[None, NEUTRAL] = None
+    prompt_cache_options: Annotated[None, NEUTRAL] = None
+    prompt_cache_retention: Annotated[None, NEUTRAL] = None
+    reasoning_effort: Annotated[Literal["none"] | None, NEUTRAL] = None
+    response_format: Annotated[PlainText | None, NEUTRAL] = None
+    service_tier: Annotated[Literal["auto", "default"] | None, NEUTRAL] = None
+    store: Annotated[No | None, NEUTRAL] = None
+    tool_choice: Annotated[Literal["none", "auto"] | None, NEUTRAL] = None
+    tools: Annotated[Empty | None, NEUTRAL] = None
+    top_logprobs: Annotated[None, NEUTRAL] = None
+    verbosity: Annotated[None, NEUTRAL] = None
+    web_search_options: Annotated[None, NEUTRAL] = None
+
+    @property
+    def limit(self) -> int | None:
+        """Longest answer in tokens; None: as long as the context."""
+        return min((n for n in (self.max_tokens, self.max_completion_tokens) if n is not None), default=None)
+
+
+class CompletionRequest(Request):
+    """A raw text to be continued."""
+
+    prompt: str
+    best_of: Annotated[One | None, NEUTRAL] = None
+    echo: Annotated[No | None, NEUTRAL] = None
+    logprobs: Annotated[None, NEUTRAL] = None
+    suffix: Annotated[None, NEUTRAL] = None
+
+    @property
+    def limit(self) -> int:
+        """Longest text in tokens; OpenAI's default for completions is 16."""
+        return self.max_tokens or 16

@@ -1,0 +1,37 @@
+"""Requests that say what they do not know: unknown fields are refused, unsupported ones are refused by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationInfo, ValidatorFunctionWrapHandler, WrapValidator, model_validator
+from pydantic_core import PydanticCustomError, ValidationError
+
+MESSAGE = "'{name}' is not supported by this server, except with a value that changes nothing: leave it out"
+
+
+def _unsupported(value: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+    try:
+        return handler(value)
+    except ValidationError:
+        raise PydanticCustomError("unsupported_parameter", MESSAGE, {"name": info.field_name}) from None
+
+
+NEUTRAL = WrapValidator(_unsupported)
+"""Marks a parameter this server does not have: it takes null, or a value that changes nothing."""
+
+
+class Strict(BaseModel):
+    """A request, or a part of one: its fields and no others, of exactly their JSON types."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            for name in data:
+                if name not in cls.model_fields:
+                    known = {"param": str(name), "known": list(cls.model_fields)}
+                    raise PydanticCustomError("unknown_parameter", "unknown parameter", known)
+        return data

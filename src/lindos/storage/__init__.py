@@ -1,0 +1,21 @@
+"""The database: its engine and sessions, its migrations, and the conversations kept in it.
+
+SQLite in one file by default, any SQLAlchemy async URL beyond one machine. Nothing here knows models, HTTP or pages,
+and no other room of Lindos is imported.
+"""
+
+from lindos.storage.conversations import Conversations, NotFound, Thread
+from lindos.storage.database import Database, StorageError, data_directory
+from lindos.storage.tables import ConversationRow, MessageRow, State
+
+__all__ = [
+    "ConversationRow",
+    "Conversations",
+    "Database",
+    "MessageRow",
+    "NotFound",
+    "State",
+    "StorageError",
+    "Thread",
+    "data_directory",
+]

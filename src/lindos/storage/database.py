@@ -1,0 +1,128 @@
+"""The door to the database: opened, brought up to date, handed out as sessions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+from sqlalchemy import Connection, event
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+
+FILE_NAME = "lindos.db"
+BUSY_SECONDS = 10
+_MIGRATIONS = Path(__file__).with_name("migrations")
+
+
+class StorageError(Exception):
+    """The database cannot be used; the text says which, and what to do."""
+
+
+def data_directory() -> Path:
+    """Where a user's conversations are kept: `$XDG_DATA_HOME/lindos`, by default `~/.local/share/lindos`."""
+    root = os.environ.get("XDG_DATA_HOME", "")
+    # The specification of those variables has relative paths ignored.
+    return (Path(root) if os.path.isabs(root) else Path.home() / ".local" / "share") / "lindos"
+
+
+class Database:
+    """An open database. `read` and `write` give sessions; what `write` did is committed when its block ends well."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._reading = async_sessionmaker(engine, expire_on_commit=False)
+        self._writing = async_sessionmaker(engine.execution_options(lindos_write=True), expire_on_commit=False)
+
+    @classmethod
+    async def open(cls, location: Path | str) -> Self:
+        """Open a SQLite file (made when it is missing) or an SQLAlchemy async URL, and bring its tables up to date.
+
+        Raises StorageError when that cannot be done; a database of a newer Lindos is refused, not changed.
+        """
+        if isinstance(location, str) and "://" in location:
+            where, engine = location.split("@")[-1], create_async_engine(location)
+        else:
+            where = str(_prepare_file(Path(location)))
+            engine = create_async_engine(f"sqlite+aiosqlite:///{where}", connect_args={"timeout": BUSY_SECONDS})
+        if engine.dialect.name == "sqlite":
+            _tune_sqlite(engine)
+        database = cls(engine)
+        try:
+            await database._migrate(where)
+        except BaseException:
+            await engine.dispose()
+            raise
+        return database
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncSession]:
+        """A session that only reads."""
+        async with self._reading() as session:
+            yield session
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncSession]:
+        """A session in one transaction: committed when the block ends well, rolled back when it raises."""
+        async with self._writing() as session, session.begin():
+            yield session
+
+    async def close(self) -> None:
+        await self._engine.dispose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def _migrate(self, where: str) -> None:
+        try:
+            async with self._engine.execution_options(lindos_write=True).begin() as connection:
+                await connection.run_sync(_upgrade)
+        except CommandError as error:
+            raise StorageError(
+                f"{where} was written by a newer version of Lindos ({error}); update Lindos, or give another --data"
+            ) from None
+        except (SQLAlchemyError, OSError) as error:
+            reason = getattr(error, "orig", None) or error
+            raise StorageError(f"{where} cannot be used as a database: {reason}") from None
+
+
+def _upgrade(connection: Connection) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _prepare_file(path: Path) -> Path:
+    """Make the file and its folder readable by their owner only: conversations are private."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    except OSError as error:
+        raise StorageError(f"{path} cannot be opened: {error.strerror}; give another folder with --data") from None
+    return path.resolve()
+
+
+def _tune_sqlite(engine: AsyncEngine) -> None:
+    @event.listens_for(engine.sync_engine, "connect")
+    def connected(connection: Any, _record: Any) -> None:
+        # The driver's own idea of transactions leaves tables half changed; we say BEGIN ourselves, below.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begun(connection: Connection) -> None:
+        # A reader that turns writer fails at once when another wrote meanwhile; one that starts as writer waits.
+        writes = connection.get_execution_options().get("lindos_write", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

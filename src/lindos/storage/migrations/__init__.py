@@ -1,0 +1,1 @@
+"""Migrations, applied in order of their numbers whenever a database is opened."""

@@ -1,0 +1,165 @@
+"""Streams: heartbeats, errors in the middle, endings."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+
+from lindos.assistant import EngineDied, EngineError, QueueFull
+from lindos.server.sse import DONE, HEARTBEAT, EventStream, event, unless_gone, with_heartbeats
+from tests.server.conftest import InProcess
+from tests.server.scripted import ScriptedChatModel
+
+ASK = {"model": "lindos", "messages": [{"role": "user", "content": "Hello"}], "stream": True}
+
+
+def test_events_are_ascii_lines():
+    assert event({"a": "é\n"}, "patch") == b'event: patch\ndata: {"a":"\\u00e9\\n"}\n\n'
+
+
+def test_silence_is_filled_with_comments():
+    async def slow() -> AsyncGenerator[bytes, None]:
+        yield b"one"
+        await asyncio.sleep(0.3)
+        yield b"two"
+
+    async def work():
+        found = [chunk async for chunk in with_heartbeats(slow(), 0.05)]
+        assert found[0] == b"one"
+        assert found[-1] == b"two"
+        assert set(found[1:-1]) == {HEARTBEAT}
+        assert len(found) >= 3
+
+    asyncio.run(work())
+
+
+def test_a_reader_that_leaves_has_the_events_closed():
+    closed = asyncio.Event()
+
+    async def endless() -> AsyncGenerator[bytes, None]:
+        try:
+            while True:
+                yield b"more"
+                await asyncio.sleep(0.01)
+        finally:
+            await asyncio.sleep(0.01)  # what an ending awaits must still happen
+            closed.set()
+
+    async def work():
+        sent: list[dict] = []
+
+        async def receive():
+            while len(sent) < 5:
+                await asyncio.sleep(0.01)
+            return {"type": "http.disconnect"}
+
+        async def send(message):
+            sent.append(message)
+
+        response = await EventStream.begin(endless(), 1.0)
+        await response({"type": "http"}, receive, send)
+        assert closed.is_set()
+        assert not any(message.get("more_body") is False for message in sent)
+
+    asyncio.run(work())
+
+
+def test_work_for_somebody_gone_is_cancelled():
+    ended: list[str] = []
+
+    async def long() -> str:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append("cancelled")
+        return "never"
+
+    async def gone():
+        return {"type": "http.disconnect"}
+
+    async def here():
+        await asyncio.sleep(60)
+        return {"type": "http.disconnect"}
+
+    async def short() -> str:
+        return "done"
+
+    async def failing() -> str:
+        raise ZeroDivisionError
+
+    async def work():
+        assert await unless_gone(gone, long()) is None
+        assert ended == ["cancelled"]
+        assert await unless_gone(here, short()) == "done"
+        try:
+            await unless_gone(here, failing())
+        except ZeroDivisionError:
+            ended.append("raised")
+        assert ended[-1] == "raised"
+
+    asyncio.run(work())
+
+
+def test_an_error_in_the_middle_is_an_object_of_its_own(in_process: InProcess):
+    async def work():
+        model = ScriptedChatModel("Half of an ans", fault=EngineDied("the engine's process is gone"))
+        async with in_process(model) as client:
+            reply = await client.post("/v1/chat/completions", json=ASK)
+            assert reply.status_code == 200
+            events = reply.text.split("\n\n")
+            assert events[-2] == DONE.decode().strip()
+            error = json.loads(events[-3].removeprefix("data: "))["error"]
+            assert error["message"] == "the engine's process is gone"
+            assert error["type"] == "server_error"
+            whole = await client.post("/v1/chat/completions", json={**ASK, "stream": False})
+            assert whole.status_code == 503
+        assert all(answer.ended.is_set() for answer in model.answers)
+
+    asyncio.run(work())
+
+
+def test_what_keeps_a_stream_from_starting_is_a_plain_error(in_process: InProcess):
+    async def work():
+        for refusal, status in ((QueueFull("full"), 503), (EngineError("not now"), 503)):
+            async with in_process(ScriptedChatModel("", refusal=refusal)) as client:
+                reply = await client.post("/v1/chat/completions", json=ASK)
+                assert reply.status_code == status
+                assert reply.headers["retry-after"]
+                assert reply.json()["error"]["message"] == str(refusal)
+
+    asyncio.run(work())
+
+
+def test_heartbeats_reach_the_client(in_process: InProcess):
+    async def work():
+        async with in_process(ScriptedChatModel("slow", pause=0.3), heartbeat_seconds=0.05) as client:
+            reply = await client.post("/v1/chat/completions", json=ASK)
+            assert reply.text.count(": still here") >= 2
+            assert reply.text.endswith("data: [DONE]\n\n")
+
+    asyncio.run(work())
+
+
+def test_what_the_model_is_told(in_process: InProcess):
+    async def work():
+        model = ScriptedChatModel("Hi")
+        async with in_process(model, temperature=0.3) as client:
+            body = {**ASK, "stream": False, "top_k": 7, "seed": -1, "stop": "x", "max_tokens": 5, "n": 2}
+            assert (await client.post("/v1/chat/completions", json=body)).status_code == 200
+            assert (await client.post("/v1/completions", json={"model": "lindos", "prompt": "p"})).status_code == 200
+        one, two, raw = (asked["sampling"] for asked in model.asked)
+        assert (one.temperature, one.top_p, one.top_k, one.seed, one.stop, one.max_tokens) == (
+            0.3,
+            1.0,
+            7,
+            -1,
+            ("x",),
+            5,
+        )
+        assert two.seed == 0
+        assert (raw.temperature, raw.top_k, raw.seed, raw.max_tokens) == (0.3, 0, None, 16)
+        assert all(asked["truncate"] == "never" for asked in model.asked)
+        assert model.asked[-1]["prompt"] == "p"
+
+    asyncio.run(work())

@@ -1,0 +1,106 @@
+"""Opening databases: fresh, old, newer, broken."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import stat
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import create_engine
+
+from lindos.storage import Conversations, Database, StorageError, data_directory
+from lindos.storage.tables import Table
+
+
+def open_and_close(path: Path) -> None:
+    async def main() -> None:
+        async with await Database.open(path) as database:
+            await Conversations(database).find()
+
+    asyncio.run(main())
+
+
+def test_a_fresh_one_is_private(tmp_path: Path):
+    path = tmp_path / "deep" / "er" / "lindos.db"
+    open_and_close(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+def test_the_migrations_make_the_tables_that_the_code_wants(tmp_path: Path):
+    path = tmp_path / "lindos.db"
+    open_and_close(path)
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_server_default": True})
+        assert compare_metadata(context, Table.metadata) == []
+    engine.dispose()
+
+
+def test_opening_twice_changes_nothing(tmp_path: Path):
+    path = tmp_path / "lindos.db"
+    open_and_close(path)
+    with closing(sqlite3.connect(path)) as connection:
+        before = list(connection.iterdump())
+    open_and_close(path)
+    with closing(sqlite3.connect(path)) as connection:
+        assert list(connection.iterdump()) == before
+
+
+def test_two_may_open_a_fresh_one_at_once(tmp_path: Path):
+    async def main() -> None:
+        for database in await asyncio.gather(*(Database.open(tmp_path / "lindos.db") for _ in range(3))):
+            await database.close()
+
+    asyncio.run(main())
+
+
+def test_one_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path):
+    path = tmp_path / "lindos.db"
+    open_and_close(path)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(StorageError, match="newer version of Lindos"):
+        open_and_close(path)
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("9999",)]
+
+
+def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path):
+    path = tmp_path / "lindos.db"
+    path.write_bytes(b"Dear diary, " * 1000)
+    with pytest.raises(StorageError, match="cannot be used as a database"):
+        open_and_close(path)
+    assert path.read_bytes() == b"Dear diary, " * 1000
+
+
+def test_a_failed_migration_leaves_nothing_half_done(tmp_path: Path):
+    path = tmp_path / "lindos.db"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE messages (mine TEXT)")  # in the way of the second table
+    with pytest.raises(StorageError, match="already exists"):
+        open_and_close(path)
+    with closing(sqlite3.connect(path)) as connection:
+        names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master")]
+    assert names == ["messages"]
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StorageError, match="--data"):
+        open_and_close(tmp_path / "file" / "lindos.db")
+
+
+def test_where_it_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert data_directory() == tmp_path / "lindos"
+    monkeypatch.setenv("XDG_DATA_HOME", "relative")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert data_directory() == tmp_path / ".local" / "share" / "lindos"
+    assert os.path.isabs(data_directory())
