@@ -1,0 +1,5 @@
+"""`python -m lindos` is `lindos`."""
+
+from lindos.cli import main
+
+main()

@@ -1,0 +1,45 @@
+"""`lindos train`: run a run file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+console = Console()
+
+
+def command(
+    run_file: Annotated[Path, typer.Argument(metavar="RUN.toml", help="The run: model, data, optimiser, schedule.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Where checkpoints, journal and model go.  [default: work/runs/NAME]")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the newest whole checkpoint.")] = False,
+    steps: Annotated[int | None, typer.Option(min=1, help="End this leg after so many steps.")] = None,
+    minutes: Annotated[float | None, typer.Option(min=0.0, help="End this leg after so many minutes.")] = None,
+) -> None:
+    """Train a model as a run file says, in one go or in legs.
+
+    Killed at any moment and continued with --resume, the losses go on bit for bit (same kind of machine, same number
+    of threads, same versions). At the end of every leg the weights stand in OUT/model, ready for `lindos chat`,
+    `lindos evaluate` and `lindos convert`.
+    """
+    from lindos.train import RunFile, Trainer
+
+    run = RunFile.load(run_file)
+    folder = out or Path("work/runs") / run.name
+    trainer = Trainer(run, folder, resume=resume, console=console)
+    spec = run.spec
+    console.print(
+        f"{run.name}: {spec.parameters:,} parameters, {spec.active_parameters:,} active per token; "
+        f"{run.tokens_per_step:,} tokens a step, {run.schedule.steps:,} steps; from step {trainer.step:,}",
+        highlight=False,
+    )
+    reached = trainer.train(steps=steps, minutes=minutes)
+    trainer.export(folder / "model")
+    more = "" if reached >= run.schedule.steps else f"; continue with: lindos train {run_file} --resume"
+    console.print(
+        f"step {reached:,} of {run.schedule.steps:,}; the model is in {folder / 'model'}{more}", highlight=False
+    )
