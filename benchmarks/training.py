@@ -1,0 +1,146 @@
+"""Training speed beside transformers' MixtralForCausalLM of the same shape.
+
+Both in bf16, on the same batch, with their optimiser step, the same number of threads and the allocator tuned alike;
+Mixtral with grouped expert products, fused attention (it has no soft cap to compute) and fused AdamW. Whole training
+steps are timed, each side in a process of its own, in turn.
+
+    python -m benchmarks.training [--model pebble] [--rows 16] [--sequence 512] [--rounds 7]
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.pairs import Contender, compare, serve_rounds
+from lindos.model import Transformer, initialise
+from lindos.model.elementwise import fuse_elementwise
+from lindos.specs import load_model_spec
+from lindos.train import RunFile
+from lindos.train.memory import keep_freed_memory
+from lindos.train.optimizer import MasterWeights, Optimizer
+from lindos.train.step import accumulate
+
+
+def batches(options: argparse.Namespace, vocabulary: int):
+    """Endless random batches [rows, sequence + 1], the same for both sides."""
+    rng = np.random.default_rng(0)
+    while True:
+        yield rng.integers(1, vocabulary, (options.rows, options.sequence + 1))
+
+
+def lindos_step(options: argparse.Namespace) -> Callable[[], float]:
+    """A step of `lindos train`."""
+    fuse_elementwise(not options.plain)
+    spec = load_model_spec(options.model)
+    run = RunFile.parse(
+        {
+            "name": "benchmark",
+            "model": options.model,
+            "data": {"path": "", "sequence": options.sequence, "batch": options.rows, "micro_batch": options.rows},
+            "optimizer": {"kind": options.optimizer, "lr": 1e-3},
+            "schedule": {"steps": 1000},
+        }
+    )
+    model = Transformer(spec, dtype=torch.bfloat16)
+    initialise(model, 0)
+    optimizer = Optimizer(MasterWeights(model), run.optimizer)
+    mask = np.ones((options.rows, options.sequence), bool)
+    source = batches(options, spec.vocabulary)
+
+    def step() -> float:
+        tokens = next(source)
+        began = time.perf_counter()
+        accumulate(model, tokens, mask, run)
+        optimizer.step(0, 1.0)
+        return time.perf_counter() - began
+
+    return step
+
+
+def mixtral_step(options: argparse.Namespace) -> Callable[[], float]:
+    """A step of transformers' Mixtral: forward with router loss, backward, clipping, fused AdamW."""
+    transformers: Any = importlib.import_module("transformers")
+    spec = load_model_spec(options.model)
+    config = transformers.MixtralConfig(
+        vocab_size=spec.vocabulary,
+        hidden_size=spec.width,
+        intermediate_size=spec.expert_width,
+        num_hidden_layers=spec.layers,
+        num_attention_heads=spec.heads,
+        num_key_value_heads=spec.kv_heads,
+        head_dim=spec.head_size,
+        max_position_embeddings=spec.sequence,
+        num_local_experts=spec.experts,
+        num_experts_per_tok=spec.experts_per_token,
+        tie_word_embeddings=True,
+        output_router_logits=True,
+        attn_implementation="sdpa",
+        experts_implementation=options.experts,
+    )
+    model = transformers.MixtralForCausalLM(config).to(torch.bfloat16).train()
+    if options.compile_peer:
+        model.compile()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
+    source = batches(options, spec.vocabulary)
+
+    def step() -> float:
+        # The labels are shifted inside, so both sides predict `sequence` tokens.
+        tokens = torch.from_numpy(next(source))[:, :-1]
+        began = time.perf_counter()
+        loss = model(input_ids=tokens, labels=tokens, use_cache=False).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        return time.perf_counter() - began
+
+    return step
+
+
+def main() -> None:
+    """Parse, then either serve rounds as one contender or compare the two."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--side", choices=["lindos", "mixtral"], help=argparse.SUPPRESS)
+    parser.add_argument("--model", default="pebble", help="catalogue name of the shape")
+    parser.add_argument("--rows", type=int, default=16)
+    parser.add_argument("--sequence", type=int, default=512)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--optimizer", choices=["adamw", "muon"], default="adamw", help="of the Lindos side")
+    parser.add_argument("--plain", action="store_true", help="Lindos without compiled element-wise chains")
+    parser.add_argument("--compile-peer", action="store_true", help="Mixtral under torch.compile")
+    parser.add_argument("--experts", default="grouped_mm", help="Mixtral's implementation of the experts")
+    options = parser.parse_args()
+    if options.serve:
+        torch.set_num_threads(options.threads)
+        keep_freed_memory()
+        serve_rounds((lindos_step if options.side == "lindos" else mixtral_step)(options))
+        return
+    shared = [f"--model={options.model}", f"--rows={options.rows}", f"--sequence={options.sequence}"]
+    shared += [f"--threads={options.threads}", f"--optimizer={options.optimizer}", f"--experts={options.experts}"]
+    shared += ["--plain"] * options.plain + ["--compile-peer"] * options.compile_peer
+    ours = Contender("lindos", "benchmarks.training", "--side=lindos", *shared)
+    theirs = Contender("mixtral", "benchmarks.training", "--side=mixtral", *shared)
+    try:
+        ratio, pairs = compare(ours, theirs, options.rounds, warmup=3)
+    finally:
+        ours.close()
+        theirs.close()
+    tokens = options.rows * options.sequence
+    for name, column in (("lindos", 0), ("mixtral", 1)):
+        print(f"{name:8} {tokens / statistics.median(p[column] for p in pairs):8,.0f} tokens/s (median)")
+    print(f"lindos is {ratio} times as fast as mixtral, {options.rounds} rounds")
+
+
+if __name__ == "__main__":
+    main()
