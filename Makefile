@@ -4,7 +4,7 @@ VENV ?= .venv
 PIP_ARGS ?=
 BIN := $(VENV)/bin
 
-.PHONY: chat test test-slow lint format bench clean
+.PHONY: chat test test-slow lint format bench pebble clean
 
 chat: $(VENV)/.installed
 	@$(BIN)/lindos chat
@@ -47,6 +47,21 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/.installed-peers: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar on -c constraints.txt $(PIP_ARGS) -e '.[dev,peers]'
 	@touch $@ $(VENV)/.installed-dev $(VENV)/.installed
+
+# Everything that made the bundled model; each part goes on where it was stopped. DATA holds the texts and eval/.
+DATA ?= ../shared/data
+BUNDLED := src/lindos/bundled/pebble
+
+pebble: $(VENV)/.installed
+	test -e work/pebble/pretrain/meta.json || $(BIN)/lindos data prepare runs/pebble-data.toml --root $(DATA) --out work/pebble/pretrain
+	test -e work/pebble/chat/meta.json || $(BIN)/lindos data conversations runs/pebble-chat-data.toml --root $(DATA) --tokenizer work/pebble/pretrain --out work/pebble/chat
+	$(BIN)/lindos train runs/pebble.toml --resume
+	$(BIN)/lindos train runs/pebble-chat.toml --resume
+	rm -rf work/pebble/bundled
+	$(BIN)/lindos convert work/runs/pebble-chat/model work/pebble/bundled --to own --dtype bf16
+	$(BIN)/lindos evaluate work/pebble/bundled --root $(DATA) --data work/pebble/pretrain --data work/pebble/chat \
+	  --run work/runs/pebble --run work/runs/pebble-chat --made-by "make pebble" --json work/pebble/evaluation.json --card
+	rm -rf $(BUNDLED) && mkdir -p $(dir $(BUNDLED)) && cp -r work/pebble/bundled $(BUNDLED)
 
 clean:
 	rm -rf $(VENV) build dist

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
-from lindos.cli.conversations import command
+from lindos.cli.data import app
 from lindos.data import DataError, TokenDataset
 from lindos.data.conversations import load_chat_mix, prepare_conversations
 from lindos.data.conversations_filter import Filter, Made, plain
@@ -200,10 +199,17 @@ def test_mistakes_in_the_file_are_named(config: Path, tiny_tokenizer_dir: Path, 
 
 
 def test_the_command_makes_the_set_and_tells_what_is_in_it(config: Path, data: TokenDataset, tiny_tokenizer_dir: Path):
-    app = typer.Typer()
-    app.command()(command)
     out = config.parent / "by-command"
-    call = [str(config), "--out", str(out), "--tokenizer", str(tiny_tokenizer_dir), "--root", str(config.parent)]
+    call = [
+        "conversations",
+        str(config),
+        "--out",
+        str(out),
+        "--tokenizer",
+        str(tiny_tokenizer_dir),
+        "--root",
+        str(config.parent),
+    ]
     result = CliRunner().invoke(app, call)
     assert result.exit_code == 0, result.output
     assert "quoted" in result.output

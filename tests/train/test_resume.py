@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from lindos.model.formats import load_model
 from lindos.specs import SpecError
 from lindos.train import CheckpointError, Journal, RunFile, Trainer, TrainingError
 from lindos.train.checkpoint import newest_checkpoint, save_checkpoint
@@ -82,6 +83,18 @@ def _killed_run(run_file: Path, out: Path, kills: int, seed: int) -> None:
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
     subprocess.run(command(run_file, out, "--resume"), check=True, stdout=subprocess.DEVNULL)
+
+
+def test_every_leg_leaves_its_own_weights_as_a_model(run_table, tmp_path):
+    out, run_file = tmp_path / "out", write_run(tmp_path / "run.json", run_table)
+    for steps in (4, 8):
+        subprocess.run(command(run_file, out, "--resume", "--steps", "4"), check=True, stdout=subprocess.DEVNULL)
+        exported = load_model(out / "model", dtype=torch.float32)
+        checkpoint, _ = newest_checkpoint(out / "checkpoints")
+        assert checkpoint is not None
+        assert checkpoint.step == steps
+        saved = load_file(checkpoint.path / "state.safetensors")["master.embedding"]
+        assert torch.equal(exported.embedding.detach(), saved.bfloat16().float())
 
 
 def test_killed_at_any_moment_the_losses_continue_bit_for_bit(run_table, tmp_path, undisturbed):

@@ -235,8 +235,8 @@ class Trainer:
         prune(self.checkpoints, self.run.checkpoint.keep)
 
     def export(self, folder: Path) -> None:
-        """Write the weights as a model directory with the data's tokenizer."""
-        save_model(self.model, folder, tokenizer=Path(self.run.data.path))
+        """Write the weights as a model directory with the data's tokenizer; the one of an earlier leg is replaced."""
+        save_model(self.model, folder, tokenizer=Path(self.run.data.path), replace=True)
 
     def _catch_signals(self) -> dict[signal.Signals, Any]:
         def stop(_signal: int, _frame: FrameType | None) -> None:
