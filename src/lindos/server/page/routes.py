@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints
 from starlette.responses import Response
 
 import lindos
@@ -23,6 +23,7 @@ from lindos.server.page.views import (
 )
 from lindos.server.security import COOKIE, SESSION_PATH, key_matches, session_token
 from lindos.server.service import Service, ServiceOf
+from lindos.server.strict import Strict
 from lindos.specs import nearest
 
 router = APIRouter(prefix="/api", tags=["page"])
@@ -34,20 +35,16 @@ PersonaId = Annotated[str, Field(max_length=64)]
 _MONTH = 30 * 24 * 3600
 
 
-class Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class NewConversation(Body):
+class NewConversation(Strict):
     persona: PersonaId | None = None
 
 
-class ConversationChange(Body):
+class ConversationChange(Strict):
     title: Title | None = None
     persona: PersonaId | None = None
 
 
-class Session(Body):
+class Session(Strict):
     key: Annotated[str, Field(max_length=512)]
 
 

@@ -13,10 +13,11 @@ from starlette.responses import Response
 from lindos.assistant import chat_sampling, told
 from lindos.server.errors import RETRY_SECONDS, ApiError
 from lindos.server.page.answers import Run
-from lindos.server.page.routes import Body, ConversationId, MessageId, PersonaId, checked_persona
+from lindos.server.page.routes import ConversationId, MessageId, PersonaId, checked_persona
 from lindos.server.page.views import ConversationView, MessageView, Summary
 from lindos.server.service import Service, ServiceOf
 from lindos.server.sse import EVENT_SCHEMA, EventStream, event
+from lindos.server.strict import INTEGRAL, Strict
 from lindos.specs import Message
 from lindos.storage import MessageRow, NotFound, Thread
 
@@ -34,14 +35,14 @@ STREAM: dict[str, Any] = {
 }
 
 
-class Question(Body):
+class Question(Strict):
     text: Annotated[str, Field(max_length=100_000, pattern=r"\S")]
-    parent_id: Annotated[int, Field(ge=1, lt=2**31)] | None = None
+    parent_id: Annotated[int, Field(ge=1, lt=2**31), INTEGRAL] | None = None
     """The answer it follows; none for the first question, and for an edit of it."""
     persona: PersonaId | None = None
 
 
-class Again(Body):
+class Again(Strict):
     persona: PersonaId | None = None
 
 

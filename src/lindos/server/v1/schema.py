@@ -8,15 +8,15 @@ from pydantic import AfterValidator, Field, ValidatorFunctionWrapHandler, WithJs
 from pydantic_core import PydanticCustomError, ValidationError
 
 from lindos.assistant import Sampling
-from lindos.server.v1.strict import NEUTRAL, Strict
+from lindos.server.strict import INTEGRAL, NEUTRAL, Strict
 from lindos.specs import Message
 
 MAX_CHOICES = 4
 StopString = Annotated[str, Field(min_length=1, max_length=1000)]
 Stop = StopString | Annotated[list[StopString], Field(max_length=4)]
-Tokens = Annotated[int, Field(ge=1, le=2**31)]
+Tokens = Annotated[int, Field(ge=1, le=2**31), INTEGRAL]
 Label = Annotated[str, Field(max_length=512)]
-One = Annotated[int, Field(ge=1, le=1)]
+One = Annotated[int, Field(ge=1, le=1), INTEGRAL]
 Zero = Annotated[float, Field(ge=0, le=0)]
 Nothing = Annotated[dict[str, Any], Field(max_length=0)]
 Empty = Annotated[list[Any], Field(max_length=0)]
@@ -48,11 +48,11 @@ class Request(Strict):
     stream_options: StreamOptions | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    top_k: Annotated[int, Field(ge=0, le=2**31)] | None = None
+    top_k: Annotated[int, Field(ge=0, le=2**31), INTEGRAL] | None = None
     """Keep this many of the likeliest tokens; 0 keeps all."""
-    seed: Annotated[int, Field(ge=-9223372036854776000, le=9223372036854776000)] | None = None
+    seed: Annotated[int, Field(ge=-9223372036854776000, le=9223372036854776000), INTEGRAL] | None = None
     stop: Stop | None = None
-    n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
+    n: Annotated[int, Field(ge=1, le=MAX_CHOICES), INTEGRAL] | None = None
     max_tokens: Tokens | None = None
     user: Label | None = None
     """A label of the caller's own; it changes nothing."""

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationInfo, ValidatorFunctionWrapHandler, WrapValidator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError, ValidationError
 
 MESSAGE = "'{name}' is not supported by this server, except with a value that changes nothing: leave it out"
@@ -19,6 +27,14 @@ def _unsupported(value: Any, handler: ValidatorFunctionWrapHandler, info: Valida
 
 NEUTRAL = WrapValidator(_unsupported)
 """Marks a parameter this server does not have: it takes null, or a value that changes nothing."""
+
+
+def _integral(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+INTEGRAL = BeforeValidator(_integral)
+"""Has a whole number also written as 5.0: to JSON that is the same. Comes after the bounds in an Annotated."""
 
 
 class Strict(BaseModel):
