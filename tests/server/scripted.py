@@ -87,7 +87,9 @@ class ScriptedChatModel:
         fault: EngineError | None = None,
         info: ModelInfo = INFO,
         piece: int = 4,
+        dropped: int = 0,
     ) -> None:
+        self.dropped = dropped
         self.script: Script = script if callable(script) else lambda _: script
         self.pause = pause
         self.refusal = refusal
@@ -115,6 +117,7 @@ class ScriptedChatModel:
             raise self.refusal
         self.asked.append({"messages": messages, "prompt": prompt, "sampling": sampling, "truncate": truncate})
         answer = ScriptedAnswer(self.script(messages or ()), self.pause, self.answer_fault, self.piece)
+        answer.dropped = self.dropped
         self.answers.append(answer)
         return answer
 

@@ -15,7 +15,7 @@ from tests.server.events import ask, create
 from tests.server.scripted import ScriptedChatModel
 from tests.server.served import Served
 
-FEW, MANY = 10, 300
+FEW, MANY = 10, 150
 """Examples an operation, beside those that cover its boundaries."""
 
 description = create_app(Settings(data=Path("unused")), lambda: ScriptedChatModel("")).openapi()

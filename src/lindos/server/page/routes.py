@@ -87,7 +87,7 @@ async def state(service: ServiceOf) -> StateView:
 async def conversations(
     service: ServiceOf,
     query: Annotated[str, Query(max_length=200)] = "",
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 50,
     offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
 ) -> SummaryList:
     """The latest first; with a query those in which all its words occur."""

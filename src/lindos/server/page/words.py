@@ -11,7 +11,7 @@ TINY = 200_000_000
 _SMALL_TALK = [
     "Who are you?",
     "Tell me a joke about computers.",
-    "What can you not do?",
+    "What can't you do?",
     "What do you think of Mondays?",
 ]
 _GENERAL = [

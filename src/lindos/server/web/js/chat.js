@@ -171,7 +171,7 @@ function finished(data) {
   writing = null;
   asking = false;
   listener();
-  const words = data.answer.state === "failed" ? `That did not work: ${data.answer.error}` : data.answer.text;
+  const words = data.answer.state === "failed" ? `That did not work: ${data.answer.error}` : thread.words(data.answer.id);
   announce(words.length > SAID_ALOUD ? `${words.slice(0, SAID_ALOUD)} … and more.` : words);
 }
 

@@ -24,7 +24,9 @@ export function ask({ title, text = "", ok, danger = false, field = null, requir
   if (field) input.select();
   return new Promise((resolve) => {
     cancel.onclick = () => dialog.close("");
-    dialog.oncancel = (event) => required && event.preventDefault();
+    dialog.oncancel = (event) => {
+      if (required) event.preventDefault();
+    };
     dialog.onclose = () => {
       if (dialog.returnValue !== "ok") resolve(null);
       else resolve(field ? input.value : true);

@@ -7,6 +7,7 @@ import * as chat from "./chat.js";
 import { ask } from "./dialogs.js";
 
 const PAGE = 60;
+const MOST = 1000;
 const TYPING_MS = 180;
 const DAY = 86_400_000;
 let shown = PAGE;
@@ -42,11 +43,16 @@ function list({ conversations, more }, query) {
   if (more) parts.push(h("button", { class: "button list-more", type: "button", onclick: showMore }, "Show more"));
   $("conversations").replaceChildren(...parts);
   mark();
-  if (focused) $("conversations").querySelector(`[data-id="${focused}"] a`)?.focus();
+  if (focused) focusEntry(focused);
+}
+
+/** Keep the hand on a conversation, also when the list was made anew under it. */
+function focusEntry(id) {
+  $("conversations").querySelector(`[data-id="${id}"] a`)?.focus();
 }
 
 function showMore() {
-  shown = Math.min(shown + PAGE, 200);
+  shown = Math.min(shown + PAGE, MOST);
   refresh();
 }
 
@@ -126,6 +132,7 @@ function openMenu(button, one) {
 
 async function rename(one) {
   const title = await ask({ title: "Rename", ok: "Rename", field: { label: "New name", value: one.title } });
+  focusEntry(one.id);
   if (!title?.trim()) return;
   try {
     const changed = await call("PATCH", `/api/conversations/${one.id}`, { title: title.trim().slice(0, 200) });
@@ -138,7 +145,9 @@ async function rename(one) {
 
 async function remove(one) {
   const text = `“${one.title || "New conversation"}” and all its messages will be gone for good.`;
-  if (!(await ask({ title: "Delete this conversation?", text, ok: "Delete", danger: true }))) return;
+  const sure = await ask({ title: "Delete this conversation?", text, ok: "Delete", danger: true });
+  focusEntry(one.id);
+  if (!sure) return;
   try {
     await call("DELETE", `/api/conversations/${one.id}`);
     if (chat.conversation?.id === one.id) goTo(null);

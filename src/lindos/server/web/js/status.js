@@ -88,7 +88,7 @@ export function showEmpty() {
 
 function about() {
   if (state.fault) return state.fault;
-  if (!state.ready) return `${loadingWords()} …`;
+  if (!state.ready) return "One moment: the model is still loading.";
   const { name, parameters, note } = state.model;
   const title = name[0].toUpperCase() + name.slice(1);
   const where = state.local ? " and runs on this machine: nothing you type leaves it." : ".";

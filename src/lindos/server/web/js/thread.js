@@ -52,6 +52,11 @@ export function patch(id, change) {
   follow();
 }
 
+/** What an answer says, as it is read. */
+export function words(id) {
+  return element(id)?.querySelector(".prose").innerText ?? "";
+}
+
 /** Begin to edit the last question. */
 export function editLast() {
   const tools = $("thread").querySelectorAll(".turn.user [data-tool=edit]");
