@@ -96,6 +96,12 @@ def test_damaged_tokenizer_files_are_clear_errors(tokenizer: ByteLevelTokenizer,
         ByteLevelTokenizer(source[:cut] + put + source[cut + len(put) + 1 :])
 
 
+def test_text_that_the_library_takes_for_a_tokenizer_and_json_does_not_is_refused(tokenizer: ByteLevelTokenizer):
+    source = tokenizer.source
+    with pytest.raises(SpecError, match="cannot be used as a tokenizer"):
+        ByteLevelTokenizer(source[:9] + "00" + source[12:])
+
+
 @pytest.mark.parametrize("text", ["[]", "null", "[" * 9000, '{"model": {"type": "WordPiece"}}', '{"model": 3}', "{"])
 def test_other_kinds_of_tokenizer_are_refused(text: str):
     with pytest.raises(SpecError):

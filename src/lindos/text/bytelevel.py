@@ -113,8 +113,12 @@ def _encodable(text: str) -> str:
 
 def _checked(source: str, where: str) -> dict[str, Any]:
     """The table of a tokenizer.json that the library has accepted. Raises SpecError for another kind."""
-    table = json.loads(source)
-    kind = table["model"].get("type")
+    try:
+        table = json.loads(source)
+        kind = table["model"].get("type")
+    except (ValueError, RecursionError, TypeError, KeyError, AttributeError) as error:
+        # The library lets through some texts that are no JSON.
+        raise SpecError(f"{where}: cannot be used as a tokenizer: {error}") from None
     if kind != "BPE" or '"ByteLevel"' not in source:
         raise SpecError(f"{where}: only byte-level BPE tokenizers can be used (this one is {kind or 'unknown'})")
     return table

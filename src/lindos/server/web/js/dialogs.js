@@ -2,6 +2,9 @@
 
 import { $, h, isMac } from "./dom.js";
 
+/** Answers the question that is open, or that was closed a moment ago. */
+let settle = null;
+
 /**
  * Ask something; resolves to the text typed, true where there is no field, or null when cancelled.
  * `field`: {label, value, type} or nothing.
@@ -10,6 +13,8 @@ export function ask({ title, text = "", ok, danger = false, field = null, requir
   const dialog = $("prompt");
   const input = $("prompt-input");
   const cancel = $("prompt-cancel");
+  // A dialog's close event comes late: whoever asks again before it must not take it for the answer to this question.
+  settle?.();
   $("prompt-title").textContent = title;
   $("prompt-text").textContent = text;
   $("prompt-ok").textContent = ok;
@@ -27,9 +32,13 @@ export function ask({ title, text = "", ok, danger = false, field = null, requir
     dialog.oncancel = (event) => {
       if (required) event.preventDefault();
     };
-    dialog.onclose = () => {
+    settle = () => {
+      settle = null;
       if (dialog.returnValue !== "ok") resolve(null);
       else resolve(field ? input.value : true);
+    };
+    dialog.onclose = () => {
+      if (!dialog.open) settle?.();
     };
   });
 }
