@@ -86,6 +86,7 @@ def _killed_run(run_file: Path, out: Path, kills: int, seed: int) -> None:
 
 
 def test_every_leg_leaves_its_own_weights_as_a_model(run_table, tmp_path):
+    run_table["machine"]["precision"] = "bf16"
     out, run_file = tmp_path / "out", write_run(tmp_path / "run.json", run_table)
     for steps in (4, 8):
         subprocess.run(command(run_file, out, "--resume", "--steps", "4"), check=True, stdout=subprocess.DEVNULL)

@@ -134,7 +134,8 @@ def head_loss(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(summed cross-entropy, summed loss with z-loss, d loss / d logits), each times `weight`; sums in fp32.
 
-    The loss of a token is log-normaliser - logit of its target + z_weight * log-normaliser^2.
+    The loss of a token is log-normaliser - logit of its target + z_weight * log-normaliser^2; a row whose target is
+    negative has none.
     """
     logits = logits_TV.to(wide_dtype(logits_TV)) * multiplier
     slope = multiplier
@@ -143,8 +144,10 @@ def head_loss(
         slope = multiplier * (1 - bent.square())
         logits = bent * softcap
     norm_T1 = torch.logsumexp(logits, -1, keepdim=True)
-    text_T1 = norm_T1 - logits.gather(1, targets_T[:, None])
+    weight_T1 = (targets_T >= 0).to(logits.dtype)[:, None] * weight
+    text_T1 = norm_T1 - logits.gather(1, targets_T.clamp(min=0)[:, None])
     words_V = torch.arange(logits.shape[-1], device=logits.device)
     d = torch.exp(logits - norm_T1) * (1 + 2 * z_weight * norm_T1) - (words_V == targets_T[:, None]).to(logits.dtype)
-    d = (d * (slope * weight)).to(logits_TV.dtype)
-    return text_T1.sum() * weight, (text_T1 + z_weight * norm_T1.square()).sum() * weight, d
+    d = (d * (slope * weight_T1)).to(logits_TV.dtype)
+    text_T1, z_T1 = text_T1 * weight_T1, z_weight * norm_T1.square() * weight_T1
+    return text_T1.sum(), (text_T1 + z_T1).sum(), d

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import signal
 import time
 from pathlib import Path
@@ -11,7 +10,6 @@ from types import FrameType
 from typing import Any
 
 import numpy as np
-import torch
 from rich.console import Console
 
 from lindos.data import BatchPlan, TokenDataset
@@ -19,9 +17,9 @@ from lindos.model import Transformer, initialise
 from lindos.model.elementwise import fuse_elementwise
 from lindos.model.formats import load_model, save_model
 from lindos.specs import LindosError, SpecError
-from lindos.train.checkpoint import environment, newest_checkpoint, prune, save_checkpoint
+from lindos.train.checkpoint import newest_checkpoint, prune, save_checkpoint
 from lindos.train.journal import Journal
-from lindos.train.memory import keep_freed_memory
+from lindos.train.machine import prepare_platform
 from lindos.train.optimizer import MasterWeights, Optimizer
 from lindos.train.run_file import RunFile, learning_rate
 from lindos.train.sample import sample_text
@@ -34,8 +32,7 @@ MAY_CHANGE = (
     "evaluate",
     "sample",
     "checkpoint",
-    "machine.threads",
-    "machine.compile",
+    "machine",
     "data.path",
     "start",
 )
@@ -56,7 +53,8 @@ class Trainer:
         self.step = 0
         self._skips = 0
         self._stopping = False
-        self._prepare_machine()
+        self.platform = prepare_platform(run.machine)
+        self._fuse()
         self.data = TokenDataset.open(Path(run.data.path), split="train")
         self.plan = BatchPlan(self.data, sequence=run.data.sequence, batch=run.data.batch, seed=run.data.seed)
         self.held_out = self._held_out_batches()
@@ -71,17 +69,15 @@ class Trainer:
         self.journal = Journal(folder / "metrics.jsonl", self.console)
         self._begin(resume)
 
-    def _prepare_machine(self) -> None:
-        torch.set_num_threads(self.run.machine.threads or len(os.sched_getaffinity(0)))
-        keep_freed_memory()
+    def _fuse(self) -> None:
         if self.run.machine.compile and not fuse_elementwise():
             self.console.print("no C++ compiler here: element-wise work runs unfused (slower, same results)")
 
     def _make_model(self) -> Transformer:
-        dtype = torch.bfloat16 if self.run.machine.precision == "bf16" else torch.float32
+        dtype, device = self.platform.dtype, self.platform.device
         if self.run.start:
-            return load_model(Path(self.run.start), dtype=dtype)
-        model = Transformer(self.run.spec, dtype=dtype)
+            return load_model(Path(self.run.start), dtype=dtype, device=device)
+        model = Transformer(self.run.spec, dtype=dtype, device=device)
         initialise(model, self.run.seed)
         return model
 
@@ -116,15 +112,21 @@ class Trainer:
             checkpoint.restore(self.optimizer.tensors())
             self.step = checkpoint.step
             self.journal.rewind(self.step)
-            if checkpoint.meta["environment"] != environment():
-                self.console.print(
-                    f"resumed on another machine or version ({checkpoint.meta['environment']} then, {environment()} "
-                    "now): losses continue, but not bit for bit"
-                )
+            self._tell_changes(checkpoint.meta["environment"])
         # Masters are fp32 copies of what the model was made with; the model is always their cast.
         self.master.publish()
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.journal.write("leg", step=self.step, environment=environment(), run=self.run.model_dump(mode="json"))
+        self.journal.write(
+            "leg", step=self.step, environment=self.platform.environment(), run=self.run.model_dump(mode="json")
+        )
+
+    def _tell_changes(self, before: dict[str, Any]) -> None:
+        now = self.platform.environment()
+        changed = [f"{key} {before.get(key)} then, {now[key]} now" for key in now if now[key] != before.get(key)]
+        if changed:
+            self.console.print(
+                f"resumed on another machine or version ({'; '.join(changed)}): losses continue, but not bit for bit"
+            )
 
     def _check_same_run(self, meta: dict[str, Any]) -> None:
         if meta["data_fingerprint"] != self.data.fingerprint:
@@ -229,7 +231,7 @@ class Trainer:
         meta = {
             "run": self.run.model_dump(mode="json"),
             "data_fingerprint": self.data.fingerprint,
-            "environment": environment(),
+            "environment": self.platform.environment(),
         }
         save_checkpoint(self.checkpoints, self.step, self.optimizer.tensors(), meta)
         prune(self.checkpoints, self.run.checkpoint.keep)

@@ -11,11 +11,15 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from lindos.model import Routing, Transformer
 from lindos.model.elementwise import head_loss
 
 CHUNK_TOKENS = 1024
+ROW_QUANTUM = 128
+NO_TARGET = -1
+"""The target of a row that only fills up: it has no loss and no gradient."""
 
 
 class Losses(NamedTuple):
@@ -53,12 +57,12 @@ class _HeadLoss(torch.autograd.Function):
         total = x_TD.new_zeros((), dtype=torch.float32)
         for start in range(0, len(x_TD), CHUNK_TOKENS):
             part = slice(start, start + CHUNK_TOKENS)
-            x, targets = x_TD[part], targets_T[part]
+            x, targets = _fill_up(x_TD[part], targets_T[part])
             text_part, total_part, d = head_loss(x @ head_VD.t(), targets, weight, multiplier, softcap, z_weight)
             text += text_part
             total += total_part
             if dx_TD is not None and dhead_VD is not None:
-                torch.mm(d, head_VD, out=dx_TD[part])
+                dx_TD[part] = (d @ head_VD)[: len(dx_TD[part])]
                 dhead_VD += d.t() @ x
         ctx.gradients = (dx_TD, dhead_VD)
         ctx.head_dtype = head_VD.dtype
@@ -71,6 +75,15 @@ class _HeadLoss(torch.autograd.Function):
         dx_TD, dhead_VD = ctx.gradients
         ctx.gradients = None
         return (dx_TD.mul_(scale), dhead_VD.mul_(scale).to(ctx.head_dtype), None, None, None, None, None)
+
+
+def _fill_up(x_TD: Tensor, targets_T: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows up to a multiple of ROW_QUANTUM. Where an arbitrary number of tokens counts (conversations), each new shape
+    would cost a compilation of its products, and its logits another block of an allocator that keeps what it frees."""
+    missing = -len(x_TD) % ROW_QUANTUM
+    if missing == 0:
+        return x_TD, targets_T
+    return functional.pad(x_TD, (0, 0, 0, missing)), functional.pad(targets_T, (0, missing), value=NO_TARGET)
 
 
 def router_loss(routings: list[Routing], balance: float, z: float) -> Tensor:

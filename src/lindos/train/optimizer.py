@@ -14,6 +14,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from lindos.model.precision import product_dtype
 from lindos.train.run_file import OptimizerSection
 
 State = dict[str, Tensor]
@@ -120,13 +121,14 @@ class Optimizer:
 
 
 def orthogonalise(matrix: Tensor, iterations: int = 5) -> Tensor:
-    """Approximately U·V^T of the singular value decomposition of each [..., in, out] matrix, in bf16.
+    """Approximately U·V^T of the singular value decomposition of each [..., in, out] matrix, in
+    bf16 where the machine multiplies it at speed (the iteration forgives rounding), else in fp32.
 
     Newton-Schulz with the quintic coefficients of Muon's authors: singular values end between about 0.7 and 1.2.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     tall = matrix.shape[-2] > matrix.shape[-1]
-    x = (matrix.mT if tall else matrix).to(torch.bfloat16)
+    x = (matrix.mT if tall else matrix).to(product_dtype(matrix.device))
     x = x / (x.float().norm(dim=(-2, -1), keepdim=True) * 1.02 + 1e-7).to(x.dtype)
     for _ in range(iterations):
         gram = x @ x.mT

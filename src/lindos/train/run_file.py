@@ -84,9 +84,12 @@ class CheckpointSection(Spec):
 
 
 class MachineSection(Spec):
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto: the accelerator where torch finds one, else the processor."""
     threads: Annotated[int, Field(ge=0)] = 0
     """0: as many as there are cores."""
-    precision: Literal["bf16", "fp32"] = "bf16"
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """What products are computed in. auto: bf16 where the machine has units for it, else fp32."""
     compile: bool = False
     """Fuse element-wise chains with torch.compile; wants a C++ compiler."""
 

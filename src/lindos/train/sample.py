@@ -17,15 +17,16 @@ def sample_text(
     if tokenizer.bos is not None and ids[:1] != [tokenizer.bos]:
         ids = [tokenizer.bos, *ids]
     generator = torch.Generator().manual_seed(seed)
-    cache = KVCache(model.spec, 1, len(ids) + tokens, dtype=model.embedding.dtype)
+    device = model.embedding.device
+    cache = KVCache(model.spec, 1, len(ids) + tokens, dtype=model.embedding.dtype, device=device)
     ends = {tokenizer.eos, tokenizer.special("<|end|>")}
     written: list[int] = []
-    feed = torch.tensor([ids])
+    feed = torch.tensor([ids], device=device)
     for _ in range(tokens):
-        logits_V = model(feed, cache=cache)[0, -1]
+        logits_V = model(feed, cache=cache)[0, -1].cpu()
         token = int(torch.multinomial(torch.softmax(logits_V / temperature, -1), 1, generator=generator))
         if token in ends:
             break
         written.append(token)
-        feed = torch.tensor([[token]])
+        feed = torch.tensor([[token]], device=device)
     return tokenizer.decode(written)

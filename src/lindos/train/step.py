@@ -64,7 +64,8 @@ def held_out_loss(model: Transformer, batches: list[tuple[np.ndarray, np.ndarray
     """Mean cross-entropy in nats over the counted tokens of `batches`."""
     total, counted = 0.0, 0
     for tokens_BT, mask_BT in batches:
-        tokens, mask = torch.from_numpy(tokens_BT), torch.from_numpy(mask_BT)
+        tokens = torch.from_numpy(tokens_BT).to(model.embedding.device)
+        mask = torch.from_numpy(mask_BT).to(model.embedding.device)
         x_BTD, _ = model.hidden(tokens[:, :-1])
         x, targets = counted_tokens(x_BTD, tokens[:, 1:], mask)
         if len(x):
