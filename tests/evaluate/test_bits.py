@@ -56,6 +56,14 @@ def test_only_counted_tokens_are_scored(tmp_path, tiny_model, tiny_tokenizer):
     chat = next(result for result in bits_per_byte(tiny_model, data, sequence=64) if result.group == "chat")
     part = data.part("heldout-chat")
     assert chat.tokens == int(np.count_nonzero(part.read_mask(0, part.tokens)))
+    nats = 0.0
+    for number in range(part.documents):  # packed side by side, but none sees another
+        tokens = torch.from_numpy(part.document(number))
+        said = len(tokens) // 2
+        with torch.inference_mode():
+            logprobs = torch.log_softmax(tiny_model(tokens[None, :-1])[0], -1).gather(1, tokens[1:, None])
+        nats -= float(logprobs[-said:].sum())
+    assert chat.nats_per_token == pytest.approx(nats / chat.tokens, rel=1e-5)
 
 
 def test_a_part_of_the_text_says_so(tmp_path, tiny_model, tiny_tokenizer):

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lindos.model import Transformer, document_starts, initialise
 from lindos.model import attention as attend
 from lindos.model.attention import QUERY_BLOCK
 from lindos.model.experts import Routing, mix_experts, route
@@ -14,7 +15,7 @@ from lindos.model.norm import rms_norm
 from lindos.specs import ModelSpec
 
 
-def plain_attention(q, k, v, multiplier, softcap, mask):
+def plain_attention(q, k, v, multiplier, softcap, mask, first=None):
     """The formula, written for reading."""
     group = q.shape[2] // k.shape[2]
     k, v = (t.repeat_interleave(group, dim=2) for t in (k, v))
@@ -26,6 +27,8 @@ def plain_attention(q, k, v, multiplier, softcap, mask):
     logits = logits.masked_fill(future, -1e30)
     if mask is not None:
         logits = logits.masked_fill(~mask[:, None, None], -1e30)
+    if first is not None:
+        logits = logits.masked_fill((torch.arange(keys) < first[..., None])[:, None], -1e30)
     return torch.einsum("bhts,bshc->bthc", torch.softmax(logits, -1), v)
 
 
@@ -39,10 +42,11 @@ def plain_attention(q, k, v, multiplier, softcap, mask):
     half=st.integers(1, 3),
     softcap=st.sampled_from([None, 0.5, 30.0]),
     masked=st.booleans(),
+    apart=st.booleans(),
     seed=st.integers(0, 1000),
 )
 def test_attention_forward_and_gradients_equal_the_formula(
-    batch, queries, past, kv_heads, group, half, softcap, masked, seed
+    batch, queries, past, kv_heads, group, half, softcap, masked, apart, seed
 ):
     torch.manual_seed(seed)
     keys = queries + past
@@ -53,8 +57,9 @@ def test_attention_forward_and_gradients_equal_the_formula(
     if masked:
         mask = torch.rand(batch, keys) < 0.7
         mask[:, 0] = True  # every query sees something
-    out = attend(q, k, v, multiplier=0.7, softcap=softcap, key_mask_BS=mask)
-    expected = plain_attention(q, k, v, 0.7, softcap, mask)
+    first = (torch.rand(batch, queries) * (torch.arange(queries) + past + 1)).long() if apart and not masked else None
+    out = attend(q, k, v, multiplier=0.7, softcap=softcap, key_mask_BS=mask, first_key_BT=first)
+    expected = plain_attention(q, k, v, 0.7, softcap, mask, first)
     torch.testing.assert_close(out, expected)
     weight = torch.randn_like(out)
     got = torch.autograd.grad((out * weight).sum(), (q, k, v))
@@ -62,18 +67,38 @@ def test_attention_forward_and_gradients_equal_the_formula(
     torch.testing.assert_close(got, wanted)
 
 
-def test_attention_over_several_query_blocks():
+@pytest.mark.parametrize("apart", [False, True])
+def test_attention_over_several_query_blocks(apart):
     torch.manual_seed(0)
-    length = 2 * QUERY_BLOCK + 5
-    q = torch.randn(1, length, 2, 4, dtype=torch.float64, requires_grad=True)
-    k = torch.randn(1, length, 1, 4, dtype=torch.float64, requires_grad=True)
-    v = torch.randn(1, length, 1, 4, dtype=torch.float64, requires_grad=True)
-    out = attend(q, k, v, multiplier=0.5, softcap=2.0)
-    expected = plain_attention(q, k, v, 0.5, 2.0, None)
+    length = 3 * QUERY_BLOCK + 5
+    q = torch.randn(2, length, 2, 4, dtype=torch.float64, requires_grad=True)
+    k = torch.randn(2, length, 1, 4, dtype=torch.float64, requires_grad=True)
+    v = torch.randn(2, length, 1, 4, dtype=torch.float64, requires_grad=True)
+    tokens = (torch.rand(2, length) < 0.02).long()
+    tokens[:, 2 * QUERY_BLOCK + 3] = 1  # the last blocks need none of the first keys
+    first = document_starts(tokens, 1) if apart else None
+    out = attend(q, k, v, multiplier=0.5, softcap=2.0, first_key_BT=first)
+    expected = plain_attention(q, k, v, 0.5, 2.0, None, first)
     torch.testing.assert_close(out, expected)
     got = torch.autograd.grad(out.square().sum(), (q, k, v))
     wanted = torch.autograd.grad(expected.square().sum(), (q, k, v))
     torch.testing.assert_close(got, wanted)
+
+
+def test_documents_packed_apart_compute_what_each_computes_alone(tiny_spec):
+    torch.manual_seed(3)
+    model = Transformer(tiny_spec)
+    initialise(model, 0)
+    lengths = [5, 130, 9, 70]
+    documents = [torch.cat([torch.tensor([1]), torch.randint(2, tiny_spec.vocabulary, (n - 1,))]) for n in lengths]
+    packed = torch.cat(documents)[None]
+    starts = document_starts(packed, 1)
+    assert starts[0].tolist() == [first for n, first in zip(lengths, (0, 5, 135, 144), strict=True) for _ in range(n)]
+    together, _ = model.hidden(packed, first_key_BT=starts)
+    alone = torch.cat([model.hidden(document[None])[0] for document in documents], 1)
+    torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-4)
+    mixed, _ = model.hidden(packed)
+    assert not torch.allclose(mixed, alone, atol=1e-2)
 
 
 def test_attention_backward_by_finite_differences():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -196,3 +197,14 @@ def test_a_full_disk_leaves_older_checkpoints(tmp_path, monkeypatch):
     checkpoint, passed = newest_checkpoint(tmp_path)
     assert checkpoint is not None
     assert (checkpoint.step, passed) == (1, [])
+
+
+def test_a_checkpoint_from_before_a_field_existed_is_continued(run_table, tmp_path):
+    run = RunFile.parse(run_table)
+    Trainer(run, tmp_path).train(steps=4)
+    checkpoint, _ = newest_checkpoint(tmp_path / "checkpoints")
+    assert checkpoint is not None
+    meta = json.loads((checkpoint.path / "meta.json").read_text())
+    del meta["run"]["data"]["separate"], meta["run"]["router"]
+    (checkpoint.path / "meta.json").write_text(json.dumps(meta))
+    assert Trainer(run, tmp_path, resume=True).step == 4

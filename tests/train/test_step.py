@@ -86,6 +86,25 @@ def test_micro_batches_add_up_to_the_whole_batch(run_table, tiny_spec, share):
         torch.testing.assert_close(sums[0][1][name], sums[1][1][name], atol=1e-6, rtol=1e-3)
 
 
+def test_separate_documents_train_as_if_each_were_alone(run_table, tiny_spec):
+    """One packed row or a row for each document: the same loss and the same gradients."""
+    run = run_of(run_table, data__micro_batch=1, router__balance=0.0, router__z=0.0)
+    rng = np.random.default_rng(0)
+    documents = [np.r_[1, rng.integers(2, tiny_spec.vocabulary, 7)] for _ in range(3)]
+    packed = np.concatenate(documents)[None]
+    counted = np.concatenate([[*[True] * 7, False]] * 3)[None, :-1]
+    rows = np.stack(documents), np.ones((3, 7), bool)
+    sums = []
+    for tokens, mask in ((packed, counted), rows):
+        model = Transformer(tiny_spec)
+        initialise(model, 0)
+        master = MasterWeights(model)
+        sums.append((accumulate(model, tokens, mask, run, start_token=1).loss, master.gradients))
+    assert sums[0][0] == pytest.approx(sums[1][0], rel=1e-5)
+    for name in sums[0][1]:
+        torch.testing.assert_close(sums[0][1][name], sums[1][1][name], atol=1e-5, rtol=1e-3)
+
+
 def test_router_loss_prefers_even_experts(model, tiny_spec):
     tokens, _ = batch(tiny_spec, rows=8)
     _, routings = model.hidden(torch.from_numpy(tokens))

@@ -10,7 +10,7 @@ from lindos.data import TokenDataset, sequential_batches
 from lindos.data.dataset import TokenPart
 from lindos.evaluate.record import BitsResult
 from lindos.evaluate.scoring import EvaluationError, Progress, head_logprobs
-from lindos.model import Transformer
+from lindos.model import Transformer, document_starts
 
 
 @torch.inference_mode()
@@ -26,8 +26,9 @@ def bits_per_byte(
     """One result per group of held-out text, then one over all of them ("all").
 
     Text is cut into windows of `sequence` tokens, each read without what stood before it, so figures are a little
-    worse than with a sliding window. Where the loss counts only some tokens (conversations), so do the bytes. With
-    `limit`, only so many windows of each group; their bytes are then taken by their share of the tokens.
+    worse than with a sliding window. Whole documents packed into one window (conversations) are each read alone.
+    Where the loss counts only some tokens, so do the bytes. With `limit`, only so many windows of each group; their
+    bytes are then taken by their share of the tokens.
 
     Raises EvaluationError when the data were made with another vocabulary.
     """
@@ -40,7 +41,8 @@ def bits_per_byte(
     nats_all = bytes_all = 0.0
     counted_all = 0
     for number, part in enumerate(dataset.parts):
-        nats, counted, possible = _part(model, part, min(sequence, model.spec.sequence), batch, limit)
+        start_token = dataset.tokenizer.bos if part.packing == "whole" else None
+        nats, counted, possible = _part(model, part, min(sequence, model.spec.sequence), batch, limit, start_token)
         if not counted:
             continue
         size = part.text_bytes * counted / possible
@@ -65,7 +67,9 @@ def _result(dataset: TokenDataset, group: str, nats: float, counted: int, size: 
     )
 
 
-def _part(model: Transformer, part: TokenPart, sequence: int, batch: int, limit: int | None) -> tuple[float, int, int]:
+def _part(
+    model: Transformer, part: TokenPart, sequence: int, batch: int, limit: int | None, start_token: int | None
+) -> tuple[float, int, int]:
     """Summed nats, tokens they are summed over, and the tokens there are."""
     nats, counted, possible, windows = 0.0, 0, 0, 0
     device = model.embedding.device
@@ -76,7 +80,8 @@ def _part(model: Transformer, part: TokenPart, sequence: int, batch: int, limit:
         windows += len(each.tokens)
         mask_BT = torch.from_numpy(each.loss_mask).to(device)
         tokens_BT = torch.from_numpy(each.tokens).to(device)
-        x_BTD, _ = model.hidden(tokens_BT[:, :-1])
+        first_key_BT = None if start_token is None else document_starts(tokens_BT[:, :-1], start_token)
+        x_BTD, _ = model.hidden(tokens_BT[:, :-1], first_key_BT=first_key_BT)
         logprobs_N, _ = head_logprobs(model, x_BTD[mask_BT], tokens_BT[:, 1:][mask_BT])
         nats -= float(logprobs_N.double().sum())
         counted += int(each.loss_mask.sum())

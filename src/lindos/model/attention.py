@@ -27,10 +27,12 @@ def attention(
     multiplier: float,
     softcap: float | None,
     key_mask_BS: Tensor | None = None,
+    first_key_BT: Tensor | None = None,
 ) -> Tensor:
     """softmax(mask(cap(multiplier * q·k))) · v, causal; the last query stands at the last key.
 
-    `key_mask_BS` is True where a key may be seen. Query head h reads key-value head h // (H / K).
+    `key_mask_BS` is True where a key may be seen; `first_key_BT` (int64) is the first key each query may see: the
+    beginning of its document. Query head h reads key-value head h // (H / K).
     Returns [B, T, H, C] in the dtype of `q`. Differentiable in q, k and v.
     """
     batch, queries, heads, size = q_BTHC.shape
@@ -41,7 +43,8 @@ def attention(
     k_NSC = k_BSKC.transpose(1, 2).reshape(batch * kv_heads, keys, size)
     v_NSC = v_BSKC.transpose(1, 2).reshape(batch * kv_heads, keys, size)
     mask_NS = None if key_mask_BS is None else key_mask_BS.repeat_interleave(kv_heads, dim=0)
-    o_NGTC = _Attention.apply(q_NGTC, k_NSC, v_NSC, mask_NS, multiplier, softcap)
+    first_NT = None if first_key_BT is None else first_key_BT.repeat_interleave(kv_heads, dim=0)
+    o_NGTC = _Attention.apply(q_NGTC, k_NSC, v_NSC, mask_NS, first_NT, multiplier, softcap)
     o_BKGTC = o_NGTC.view(batch, kv_heads, group, queries, size)
     return o_BKGTC.permute(0, 3, 1, 2, 4).reshape(batch, queries, heads, size)
 
@@ -54,20 +57,26 @@ class _Attention(torch.autograd.Function):
         k_NSC: Tensor,
         v_NSC: Tensor,
         mask_NS: Tensor | None,
+        first_NT: Tensor | None,
         multiplier: float,
         softcap: float | None,
     ) -> Tensor:
         out_NGTC = torch.empty_like(q_NGTC)
         keep = any(ctx.needs_input_grad)
         saved: list[Tensor] = []
-        for rows, seen in _blocks(q_NGTC.shape[2], k_NSC.shape[1]):
-            probabilities, tanh = _probabilities(q_NGTC[:, :, rows], k_NSC[:, :seen], mask_NS, multiplier, softcap)
-            out = torch.bmm(probabilities, v_NSC[:, :seen])
+        blocks = _blocks(q_NGTC.shape[2], k_NSC.shape[1], first_NT)
+        for rows, keys in blocks:
+            mask = None if mask_NS is None else mask_NS[:, keys]
+            first = None if first_NT is None else first_NT[:, rows]
+            probabilities, tanh = _probabilities(
+                q_NGTC[:, :, rows], k_NSC[:, keys], keys, mask, first, multiplier, softcap
+            )
+            out = torch.bmm(probabilities, v_NSC[:, keys])
             out_NGTC[:, :, rows] = out.view(q_NGTC[:, :, rows].shape)
             if keep:
                 saved += [probabilities, tanh]
         ctx.save_for_backward(q_NGTC, k_NSC, v_NSC, *saved)
-        ctx.multiplier, ctx.softcap = multiplier, softcap
+        ctx.blocks, ctx.multiplier, ctx.softcap = blocks, multiplier, softcap
         return out_NGTC
 
     @staticmethod
@@ -78,33 +87,44 @@ class _Attention(torch.autograd.Function):
         wide = wide_dtype(k_NSC)
         dk_NSC = torch.zeros(k_NSC.shape, dtype=wide, device=k_NSC.device)
         dv_NSC = torch.zeros(v_NSC.shape, dtype=wide, device=v_NSC.device)
-        for index, (rows, seen) in enumerate(_blocks(q_NGTC.shape[2], k_NSC.shape[1])):
+        for index, (rows, keys) in enumerate(ctx.blocks):
             p, tanh = saved[2 * index : 2 * index + 2]
             q = q_NGTC[:, :, rows].flatten(1, 2)
             dout = dout_NGTC[:, :, rows].flatten(1, 2)
-            dv_NSC[:, :seen] += torch.bmm(p.transpose(1, 2), dout)
-            dp = torch.bmm(dout, v_NSC[:, :seen].transpose(1, 2))
+            dv_NSC[:, keys] += torch.bmm(p.transpose(1, 2), dout)
+            dp = torch.bmm(dout, v_NSC[:, keys].transpose(1, 2))
             ds = attention_weights_backward(dp, p, tanh, ctx.softcap is not None)
-            dq = torch.bmm(ds, k_NSC[:, :seen]).mul_(ctx.multiplier)
+            dq = torch.bmm(ds, k_NSC[:, keys]).mul_(ctx.multiplier)
             dq_NGTC[:, :, rows] = dq.view(q_NGTC[:, :, rows].shape)
-            dk_NSC[:, :seen] += torch.bmm(ds.transpose(1, 2), q).mul_(ctx.multiplier)
-        return dq_NGTC, dk_NSC.to(k_NSC.dtype), dv_NSC.to(v_NSC.dtype), None, None, None
+            dk_NSC[:, keys] += torch.bmm(ds.transpose(1, 2), q).mul_(ctx.multiplier)
+        return dq_NGTC, dk_NSC.to(k_NSC.dtype), dv_NSC.to(v_NSC.dtype), None, None, None, None
 
 
-def _blocks(queries: int, keys: int) -> list[tuple[slice, int]]:
-    """Blocks of query rows, each with the number of keys its last row sees."""
+def _blocks(queries: int, keys: int, first_NT: Tensor | None) -> list[tuple[slice, slice]]:
+    """Blocks of query rows, each with the keys that at least one of them may see.
+
+    Where documents end, a block's first key is rounded down to a block's border: products of few shapes.
+    """
     past = keys - queries
-    starts = range(0, queries, QUERY_BLOCK)
-    return [(slice(i, min(i + QUERY_BLOCK, queries)), past + min(i + QUERY_BLOCK, queries)) for i in starts]
+    rows = [slice(i, min(i + QUERY_BLOCK, queries)) for i in range(0, queries, QUERY_BLOCK)]
+    if first_NT is None:
+        return [(r, slice(0, past + r.stop)) for r in rows]
+    lowest = [int(first) for first in torch.stack([first_NT[:, r].min() for r in rows]).tolist()]
+    return [(r, slice(low // QUERY_BLOCK * QUERY_BLOCK, past + r.stop)) for r, low in zip(rows, lowest, strict=True)]
 
 
 def _probabilities(
-    q_NGTC: Tensor, k_NSC: Tensor, mask_NS: Tensor | None, multiplier: float, softcap: float | None
+    q_NGTC: Tensor,
+    k_NSC: Tensor,
+    keys: slice,
+    mask_NS: Tensor | None,
+    first_NT: Tensor | None,
+    multiplier: float,
+    softcap: float | None,
 ) -> tuple[Tensor, Tensor]:
-    """([N, G*T, S] attention weights, tanh of the scaled logits or an empty tensor without a cap)."""
+    """([N, G*T, S] attention weights, tanh of the scaled logits or an empty tensor without a cap) over some `keys`."""
     groups, rows = q_NGTC.shape[1:3]
-    seen = k_NSC.shape[1]
     logits = torch.bmm(q_NGTC.flatten(1, 2), k_NSC.transpose(1, 2))
-    last_seen = torch.arange(seen - rows, seen, device=logits.device).repeat(groups)
-    mask = None if mask_NS is None else mask_NS[:, :seen]
-    return attention_weights(logits, last_seen, mask, multiplier, softcap)
+    last_R = torch.arange(k_NSC.shape[1] - rows, k_NSC.shape[1], device=logits.device).repeat(groups)
+    first_NR = None if first_NT is None else (first_NT - keys.start).repeat(1, groups)
+    return attention_weights(logits, last_R, first_NR, mask_NS, multiplier, softcap)

@@ -98,11 +98,16 @@ def gated_backward(dh: Tensor, gate: Tensor, up: Tensor, activation: str) -> tup
 
 @Chain
 def attention_weights(
-    logits_NRS: Tensor, first_R: Tensor, mask_NS: Tensor | None, multiplier: float, softcap: float | None
+    logits_NRS: Tensor,
+    last_R: Tensor,
+    first_NR: Tensor | None,
+    mask_NS: Tensor | None,
+    multiplier: float,
+    softcap: float | None,
 ) -> tuple[Tensor, Tensor]:
     """(softmax of the scaled, capped, causally masked logits; tanh of the scaled logits, or empty without a cap).
 
-    Row r sees the keys up to and with `first_R[r]`.
+    Row r sees the keys up to and with `last_R[r]`, in sequence n only from `first_NR[n, r]` on.
     """
     logits = logits_NRS.to(wide_dtype(logits_NRS))
     if softcap is None:
@@ -111,8 +116,9 @@ def attention_weights(
         bent = torch.tanh(logits * (multiplier / softcap))
         tanh, capped = bent.to(logits_NRS.dtype), bent * softcap
     keys_S = torch.arange(logits.shape[-1], device=logits.device)
-    hidden_RS = keys_S > first_R[:, None]
-    capped = torch.where(hidden_RS, MASKED, capped)
+    capped = torch.where(keys_S > last_R[:, None], MASKED, capped)
+    if first_NR is not None:
+        capped = torch.where(keys_S < first_NR[..., None], MASKED, capped)
     if mask_NS is not None:
         capped = torch.where(mask_NS[:, None], capped, MASKED)
     return torch.softmax(capped, -1).to(logits_NRS.dtype), tanh

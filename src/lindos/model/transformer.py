@@ -8,6 +8,8 @@ Letters: B batch, T tokens, D width, H heads, K key-value heads, C head size, E 
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
@@ -20,6 +22,13 @@ from lindos.specs import ModelSpec
 
 Trace = dict[str, Tensor]
 """Intermediates by name, filled when a caller passes one in; for tests, logs and curious people."""
+
+
+class Visible(NamedTuple):
+    """Which keys a query may see, besides those after it: as in `attention`; None stands for all."""
+
+    key_mask_BS: Tensor | None
+    first_key_BT: Tensor | None
 
 
 def _matrix(*shape: int, dtype: torch.dtype, device: torch.device | str | None) -> nn.Parameter:
@@ -54,7 +63,7 @@ class Attention(nn.Module):
         return o_THC.flatten(-2) @ self.output
 
     def forward(
-        self, x_BTD: Tensor, phase: tuple[Tensor, Tensor], key_mask_BS: Tensor | None, cache: KVCache | None, layer: int
+        self, x_BTD: Tensor, phase: tuple[Tensor, Tensor], visible: Visible, cache: KVCache | None, layer: int
     ) -> Tensor:
         q_BTHC, k_BSKC, v_BSKC = self.project(x_BTD, phase)
         if cache is not None:
@@ -65,7 +74,8 @@ class Attention(nn.Module):
             v_BSKC,
             multiplier=self.spec.attention_multiplier,
             softcap=self.spec.attention_softcap,
-            key_mask_BS=key_mask_BS,
+            key_mask_BS=visible.key_mask_BS,
+            first_key_BT=visible.first_key_BT,
         )
         return self.finish(o_BTHC)
 
@@ -139,21 +149,29 @@ class Transformer(nn.Module):
         return self.logits(x_BTD)
 
     def hidden(
-        self, tokens_BT: Tensor, *, cache: KVCache | None = None, traces: list[Trace] | None = None
+        self,
+        tokens_BT: Tensor,
+        *,
+        cache: KVCache | None = None,
+        first_key_BT: Tensor | None = None,
+        traces: list[Trace] | None = None,
     ) -> tuple[Tensor, list[Routing]]:
-        """The final normed hidden states [B, T, D], and each layer's routing."""
+        """The final normed hidden states [B, T, D], and each layer's routing.
+
+        `first_key_BT` keeps documents that are packed into one row apart, see `attention` and `document_starts`.
+        """
         tokens = tokens_BT.shape[1]
         start = 0 if cache is None else cache.length
         positions_T = torch.arange(start, start + tokens, device=tokens_BT.device)
         phase = rotary_phase(positions_T, self.spec.head_size, self.spec.rope_base)
-        key_mask_BS = self._key_mask(tokens_BT, cache)
+        visible = Visible(self._key_mask(tokens_BT, cache), first_key_BT)
         h_BTD = self.embed(tokens_BT)
         routings = []
         for index, block in enumerate(self.layers):
             assert isinstance(block, Block)
             trace: Trace | None = None if traces is None else {}
             x_BTD = block.attend_input(h_BTD)
-            attended_BTD = block.attention(x_BTD, phase, key_mask_BS, cache, index)
+            attended_BTD = block.attention(x_BTD, phase, visible, cache, index)
             h_BTD, routing = block.add_experts(block.add_attention(h_BTD, attended_BTD), trace)
             routings.append(routing)
             if traces is not None and trace is not None:
@@ -193,6 +211,12 @@ class Transformer(nn.Module):
         cache.seen[:, cache.length : end] = visible_BT
         seen = cache.seen[:, :end]
         return None if bool(seen.all()) else seen
+
+
+def document_starts(tokens_BT: Tensor, start_token: int) -> Tensor:
+    """For each position the place of the latest `start_token` at or before it, 0 before the first: int64 [B, T]."""
+    places_T = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
+    return torch.where(tokens_BT == start_token, places_T, 0).cummax(1).values
 
 
 def initialise(model: Transformer, seed: int) -> None:

@@ -63,6 +63,7 @@ class Trainer:
                 f"{run.data.path}: its tokenizer has {self.data.vocabulary} words, {run.spec.name} only "
                 f"{run.spec.vocabulary}"
             )
+        self.start_token = self._start_token()
         self.model = self._make_model()
         self.master = MasterWeights(self.model)
         self.optimizer = Optimizer(self.master, run.optimizer)
@@ -80,6 +81,13 @@ class Trainer:
         model = Transformer(self.run.spec, dtype=dtype, device=device)
         initialise(model, self.run.seed)
         return model
+
+    def _start_token(self) -> int | None:
+        if not self.run.data.separate:
+            return None
+        if self.data.tokenizer.bos is None:
+            raise SpecError("data.separate: the tokenizer of this data has no start token to tell documents apart by")
+        return self.data.tokenizer.bos
 
     def _held_out_batches(self) -> list[tuple[np.ndarray, np.ndarray]]:
         data = TokenDataset.open(Path(self.run.data.path), split="heldout")
@@ -134,7 +142,8 @@ class Trainer:
                 f"{self.run.data.path}: its fingerprint {self.data.fingerprint[:12]} is not that of the data the run "
                 f"began with, {meta['data_fingerprint'][:12]}"
             )
-        before, now = (_flat(d) for d in (meta["run"], self.run.model_dump(mode="json")))
+        began = RunFile.parse(meta["run"], where="the run in the checkpoint")  # fields added since have their defaults
+        before, now = (_flat(run.model_dump(mode="json")) for run in (began, self.run))
         for key in sorted(before.keys() | now.keys()):
             if before.get(key) != now.get(key) and not key.startswith(MAY_CHANGE):
                 raise SpecError(
@@ -174,7 +183,7 @@ class Trainer:
     def _one_step(self) -> None:
         began = time.perf_counter()
         batch = self.plan.batch(self.step)
-        result = accumulate(self.model, batch.tokens, batch.loss_mask, self.run)
+        result = accumulate(self.model, batch.tokens, batch.loss_mask, self.run, start_token=self.start_token)
         if not math.isfinite(float(self.master.norm())):
             self._skip()
             return
@@ -217,7 +226,7 @@ class Trainer:
         self.journal.tell_step(fields, self.run.schedule.steps)
 
     def _evaluate(self) -> None:
-        loss = held_out_loss(self.model, self.held_out)
+        loss = held_out_loss(self.model, self.held_out, start_token=self.start_token)
         self.journal.write("evaluation", step=self.step - 1, tokens=self.step * self.run.tokens_per_step, loss=loss)
         self.console.print(f"held-out loss {loss:.4f} nats a token after {self.step:,} steps", highlight=False)
 

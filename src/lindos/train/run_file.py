@@ -24,6 +24,8 @@ class DataSection(Spec):
     micro_batch: Count
     """Sequences per forward pass; a step accumulates batch / micro_batch of them."""
     seed: int = 0
+    separate: bool = False
+    """Whether documents packed into one sequence are hidden from each other; a start token begins each."""
 
     @model_validator(mode="after")
     def _divides(self) -> Self:

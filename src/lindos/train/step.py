@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lindos.model import Transformer
+from lindos.model import Transformer, document_starts
 from lindos.train.loss import expert_shares, router_loss, text_loss
 from lindos.train.run_file import RunFile
 
@@ -23,11 +23,14 @@ class StepResult:
     counted: int
 
 
-def accumulate(model: Transformer, tokens_BT: np.ndarray, mask_BT: np.ndarray, run: RunFile) -> StepResult:
+def accumulate(
+    model: Transformer, tokens_BT: np.ndarray, mask_BT: np.ndarray, run: RunFile, *, start_token: int | None = None
+) -> StepResult:
     """Add the gradient of one batch, micro-batch by micro-batch.
 
     `tokens_BT` is [B, T+1], `mask_BT` [B, T]: whether predicting tokens[:, t+1] counts. Every counted token of the
-    batch weighs the same, however the micro-batches divide them.
+    batch weighs the same, however the micro-batches divide them. With a `start_token`, which begins every document,
+    documents packed into one row do not see each other.
     """
     counted = int(mask_BT.sum())
     parts = len(tokens_BT) // run.data.micro_batch
@@ -37,7 +40,7 @@ def accumulate(model: Transformer, tokens_BT: np.ndarray, mask_BT: np.ndarray, r
         rows = slice(part * run.data.micro_batch, (part + 1) * run.data.micro_batch)
         tokens = torch.from_numpy(tokens_BT[rows]).to(model.embedding.device)
         mask = torch.from_numpy(mask_BT[rows]).to(model.embedding.device)
-        x_BTD, routings = model.hidden(tokens[:, :-1])
+        x_BTD, routings = model.hidden(tokens[:, :-1], first_key_BT=first_keys(tokens, start_token))
         losses = text_loss(model, *counted_tokens(x_BTD, tokens[:, 1:], mask), max(1, counted), run.z_loss)
         routers = router_loss(routings, run.router.balance, run.router.z) / parts
         (losses.total + routers).backward()
@@ -45,6 +48,11 @@ def accumulate(model: Transformer, tokens_BT: np.ndarray, mask_BT: np.ndarray, r
         routing_loss += float(routers.detach())
         shares.append(torch.stack([expert_shares(routing) for routing in routings]))
     return StepResult(text, routing_loss, balance_of(torch.stack(shares).mean(0)), counted)
+
+
+def first_keys(tokens_BT: Tensor, start_token: int | None) -> Tensor | None:
+    """What `hidden` wants to know to keep documents apart; `tokens_BT` has one token more than it will see."""
+    return None if start_token is None else document_starts(tokens_BT[:, :-1], start_token)
 
 
 def counted_tokens(x_BTD: Tensor, targets_BT: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor]:
@@ -60,13 +68,15 @@ def balance_of(shares_LE: Tensor) -> float:
 
 
 @torch.inference_mode()
-def held_out_loss(model: Transformer, batches: list[tuple[np.ndarray, np.ndarray]]) -> float:
-    """Mean cross-entropy in nats over the counted tokens of `batches`."""
+def held_out_loss(
+    model: Transformer, batches: list[tuple[np.ndarray, np.ndarray]], *, start_token: int | None = None
+) -> float:
+    """Mean cross-entropy in nats over the counted tokens of `batches`; `start_token` as in `accumulate`."""
     total, counted = 0.0, 0
     for tokens_BT, mask_BT in batches:
         tokens = torch.from_numpy(tokens_BT).to(model.embedding.device)
         mask = torch.from_numpy(mask_BT).to(model.embedding.device)
-        x_BTD, _ = model.hidden(tokens[:, :-1])
+        x_BTD, _ = model.hidden(tokens[:, :-1], first_key_BT=first_keys(tokens, start_token))
         x, targets = counted_tokens(x_BTD, tokens[:, 1:], mask)
         if len(x):
             total += float(text_loss(model, x, targets, 1.0, 0.0).text)
