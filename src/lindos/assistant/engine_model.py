@@ -24,7 +24,6 @@ from lindos.assistant.model import (
 from lindos.engine.client import EngineClient
 from lindos.specs import Message
 
-WATCH_SECONDS = 0.2
 DEATHS, WITHIN_SECONDS = 3, 60.0
 """An engine that dies this often in this time is not started again."""
 
@@ -130,9 +129,7 @@ class EngineChatModel:
         try:
             self._info = await client.wait_ready()
             self._loaded.set()
-            while client.fault is None:
-                await asyncio.sleep(WATCH_SECONDS)
-            raise client.fault
+            raise await client.wait_fault()
         finally:
             self._loaded.clear()
             await client.close()
