@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import io
 from pathlib import Path
 
 import pytest
+import sentencepiece
 import torch
 from typer.testing import CliRunner
 
@@ -15,6 +17,7 @@ from lindos.model.formats.compare import available_memory, compare, probe_tokens
 from lindos.model.formats.sinks import OwnSink
 from lindos.model.formats.tensorfiles import Entry, ShardWriter
 from lindos.model.formats.workspace import Workspace
+from tests.conftest import TINY_TEXT
 from tests.model.checkpoints import as_release, mini, random_model, same_weights, tiny_spec, write_official
 
 
@@ -70,21 +73,43 @@ def test_int8_is_only_for_the_own_format(official, tmp_path):
         convert(official, tmp_path / "foreign", to="official")
 
 
-def test_tokenizer_and_card_come_along(tmp_path):
+def test_tokenizer_and_card_come_along(tmp_path, tiny_tokenizer_dir):
     (tmp_path / "tokenizer.json").write_text('{"a": 1}')
-    save_model(random_model(tiny_spec()), tmp_path / "one", tokenizer=tmp_path, card="# one\n")
+    save_model(random_model(tiny_spec(vocabulary=600)), tmp_path / "one", tokenizer=tmp_path, card="# one\n")
     convert(tmp_path / "one", tmp_path / "two", to="keyfan")
     assert (tmp_path / "two" / "tokenizer.json").read_text() == '{"a": 1}'
     assert (tmp_path / "two" / "MODEL_CARD.md").read_text() == "# one\n"
-    (tmp_path / "other.model").write_bytes(b"pieces")
+    pieces = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([TINY_TEXT] * 9), model_writer=pieces, vocab_size=120, minloglevel=2
+    )
+    (tmp_path / "other.model").write_bytes(pieces.getvalue())
     convert(tmp_path / "one", tmp_path / "three", tokenizer=tmp_path / "other.model")
-    assert (tmp_path / "three" / "tokenizer.model").read_bytes() == b"pieces"
+    assert (tmp_path / "three" / "tokenizer.model").read_bytes() == pieces.getvalue()
     assert not (tmp_path / "three" / "tokenizer.json").exists()
-    for wrong, message in ((tmp_path / "none.json", "no such tokenizer"), (tmp_path / "two", "")):
-        if message:
-            with pytest.raises(FormatError, match=message):
-                convert(tmp_path / "one", tmp_path / "four", tokenizer=wrong)
-    assert not (tmp_path / "four").exists()
+    convert(tmp_path / "one", tmp_path / "four", tokenizer=tiny_tokenizer_dir)
+    assert (tmp_path / "four" / "tokenizer.json").read_bytes() == (tiny_tokenizer_dir / "tokenizer.json").read_bytes()
+    for wrong, message in (
+        (tmp_path / "none.json", "no such tokenizer"),
+        (tmp_path / "tokenizer.json", "cannot be used as a tokenizer"),
+        (tmp_path / "three" / "config.json", "cannot be used as a tokenizer"),
+    ):
+        with pytest.raises(FormatError, match=message):
+            convert(tmp_path / "one", tmp_path / "five", tokenizer=wrong)
+        assert not (tmp_path / "five").exists()
+
+
+def test_the_tokenizer_of_a_stopped_run_does_not_stay(tmp_path, tiny_tokenizer_dir):
+    save_model(random_model(tiny_spec(vocabulary=600)), tmp_path / "one", card="# one\n")
+
+    def stop(what: str, *_: int) -> None:
+        if what.startswith("comparing"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        convert(tmp_path / "one", tmp_path / "two", tokenizer=tiny_tokenizer_dir, progress=stop)
+    convert(tmp_path / "one", tmp_path / "two")
+    assert not (tmp_path / "two" / "tokenizer.json").exists()
 
 
 def test_an_occupied_destination_is_left_as_it_is(official, tmp_path):

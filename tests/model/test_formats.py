@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from lindos.model.formats import FormatError, convert, detect, load_model, open_source, save_model
+from lindos.model.formats.fields import read_fields
 from lindos.model.formats.int8 import quantise, widen
 from lindos.model.formats.names import release_order
 from lindos.model.formats.sinks import Choice
@@ -201,6 +202,80 @@ def test_saving_does_not_overwrite_unless_told(tmp_path):
     save_model(other, tmp_path / "it", replace=True)
     same_weights(load_model(tmp_path / "it", dtype=torch.float32), other)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["it", "tokenizer.json"]
+
+
+def test_only_models_are_replaced_and_links_stay(tmp_path):
+    model = random_model(tiny_spec())
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    with pytest.raises(FormatError, match="is no model that Lindos wrote"):
+        save_model(model, tmp_path / "mine", replace=True)
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "it").symlink_to(tmp_path / "disk" / "model")
+    for seed in (0, 1):
+        save_model(random_model(tiny_spec(), seed=seed), tmp_path / "it", replace=True)
+        assert (tmp_path / "it").is_symlink()
+        same_weights(load_model(tmp_path / "disk" / "model", dtype=torch.float32), random_model(tiny_spec(), seed=seed))
+    assert sorted(path.name for path in (tmp_path / "disk").iterdir()) == ["model"]
+
+
+def test_a_description_beside_foreign_tensors_means_the_same_with_and_without_a_name(tmp_path):
+    """What the release fixes in its code holds however much else is said, and multipliers are never guessed."""
+    spec = tiny_spec()
+    folder = write_official(tmp_path / "it", arrays_of(random_model(spec)))
+    said = {
+        key: value
+        for key, value in json.loads(spec.model_dump_json(exclude_defaults=True)).items()
+        if key not in ("attention_softcap", "pad_token")
+    }
+    for table in (said, {key: value for key, value in said.items() if key != "name"}):
+        (tmp_path / "spec.json").write_text(json.dumps(table))
+        found = open_source(folder, tmp_path / "spec.json").spec
+        assert (found.attention_softcap, found.pad_token) == (30.0, 0)
+        (tmp_path / "short.json").write_text(json.dumps({k: v for k, v in table.items() if k != "logit_multiplier"}))
+        with pytest.raises(FormatError, match="logit_multiplier"):
+            open_source(folder, tmp_path / "short.json")
+
+
+def test_a_catalogue_name_is_one_even_where_a_folder_has_it(tmp_path, monkeypatch):
+    (tmp_path / "grok-1").mkdir()
+    monkeypatch.chdir(tmp_path)
+    fields, where = read_fields("grok-1")
+    assert fields["layers"] == 64
+    assert "catalogue" in where
+
+
+def test_a_description_rescues_a_directory_whose_own_is_damaged(tmp_path):
+    model = random_model(tiny_spec())
+    for to in ("own", "sglang"):
+        save_model(model, tmp_path / "source", replace=True)
+        folder = tmp_path / to
+        convert(tmp_path / "source", folder, to=to, verify=False)
+        (folder / "config.json").write_text("{")
+        (tmp_path / "spec.json").write_text(tiny_spec().model_dump_json())
+        with pytest.raises(FormatError, match=r"config\.json"):
+            open_source(folder)
+        same_weights(load_model(folder, dtype=torch.float32, spec=tmp_path / "spec.json"), model)
+
+
+def test_a_tokenizer_of_another_model_is_refused(tmp_path, tiny_tokenizer_dir):
+    save_model(random_model(tiny_spec()), tmp_path / "it")
+    with pytest.raises(FormatError, match="the model only 11; it belongs to another model"):
+        convert(tmp_path / "it", tmp_path / "out", tokenizer=tiny_tokenizer_dir / "tokenizer.json")
+    assert not (tmp_path / "out").exists()
+
+
+def test_places_that_cannot_be_a_destination(tmp_path, monkeypatch):
+    save_model(random_model(tiny_spec()), tmp_path / "it")
+    monkeypatch.setattr("os.path.ismount", lambda path: Path(path).name == "volume")
+    (tmp_path / "volume").mkdir()
+    with pytest.raises(FormatError, match="mount point"):
+        convert(tmp_path / "it", tmp_path / "volume")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    convert(tmp_path / "it", Path("."), verify=False)
+    assert (tmp_path / "here" / "config.json").is_file()
 
 
 def test_directories_of_no_known_format(tmp_path):

@@ -287,6 +287,8 @@ def array(shape: bytes, payload: bytes, kind: bytes = b"\x8c\x02f4") -> bytes:
 
 EXISTS = b"cposix\nsystem\n"
 BIG = struct.pack("<Q", 1 << 60)
+# A tuple of the one before, twice, sixty times over: small in memory, 2^60 long when written out.
+DOUBLED = b"N" + b"".join(b"q" + bytes([level]) + b"h" + bytes([level]) + b"\x86" for level in range(60))
 HOSTILE = {
     "os.system by name": b"\x80\x04" + EXISTS + short("touch {mark}") + b"\x85R.",
     "os.system from the stack": b"\x80\x04" + glob("os", "system") + short("touch {mark}") + b"\x85R.",
@@ -311,6 +313,12 @@ HOSTILE = {
     "recursion by lists": b"\x80\x04" + b"]" * 50_000 + b"a" * 49_999 + b".",
     "memo bomb": b"\x80\x04]\x94" + b"(" + b"h\x00" * 50_000 + b"e.",
     "doubling": b"\x80\x04N" + b"\x94h\x00\x86" * 50_000 + b".",
+    "a type named by doubled tuples": b"\x80\x04" + glob("numpy", "dtype") + DOUBLED + b"\x85R.",
+    "a shape of doubled tuples": b"\x80\x04" + array(DOUBLED, b"C\x04" + bytes(4)) + b".",
+    "a byte order of doubled tuples": b"\x80\x04" + glob("numpy", "dtype") + short("f4") + b"\x85R("
+    + b"K\x03" + DOUBLED + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb.",
+    "a type nested deeply": b"\x80\x04" + glob("numpy", "dtype") + b"N" + b"\x85" * 1900 + b"\x85R.",
+    "a shape nested deeply": b"\x80\x04" + array(b"N" + b"\x85" * 1900, b"C\x04" + bytes(4)) + b".",
     "huge memo index": b"\x80\x04Nr\xff\xff\xff\xff.",
     "huge bytes": b"\x80\x04\x8e" + BIG + b".",
     "huge bytearray": b"\x80\x05\x96" + BIG + b".",

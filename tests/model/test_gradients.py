@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lindos.model import Transformer, document_starts, initialise
+from lindos.model import KVCache, Transformer, document_starts, initialise
 from lindos.model import attention as attend
 from lindos.model.attention import QUERY_BLOCK
-from lindos.model.experts import Routing, mix_experts, route
+from lindos.model.experts import Routing, grouped_product, grouped_weight_gradient, mix_experts, route
 from lindos.model.norm import rms_norm
 from lindos.specs import ModelSpec
 
@@ -57,7 +59,9 @@ def test_attention_forward_and_gradients_equal_the_formula(
     if masked:
         mask = torch.rand(batch, keys) < 0.7
         mask[:, 0] = True  # every query sees something
-    first = (torch.rand(batch, queries) * (torch.arange(queries) + past + 1)).long() if apart and not masked else None
+    first = (torch.rand(batch, queries) * (torch.arange(queries) + past + 1)).long() if apart else None
+    if mask is not None and first is not None:
+        mask.scatter_(1, first, True)
     out = attend(q, k, v, multiplier=0.7, softcap=softcap, key_mask_BS=mask, first_key_BT=first)
     expected = plain_attention(q, k, v, 0.7, softcap, mask, first)
     torch.testing.assert_close(out, expected)
@@ -83,6 +87,21 @@ def test_attention_over_several_query_blocks(apart):
     got = torch.autograd.grad(out.square().sum(), (q, k, v))
     wanted = torch.autograd.grad(expected.square().sum(), (q, k, v))
     torch.testing.assert_close(got, wanted)
+
+
+def test_a_prompt_in_several_pieces_of_several_query_blocks_equals_one_pass(tiny_spec):
+    """Query blocks with a cache behind them, as when a long prompt is read in parts."""
+    model = Transformer(tiny_spec)
+    initialise(model, 0)
+    length = 2 * QUERY_BLOCK + 40
+    tokens = torch.randint(1, tiny_spec.vocabulary, (2, length), generator=torch.Generator().manual_seed(4))
+    tokens[0, 7] = tiny_spec.pad_token or 0
+    cache = KVCache(tiny_spec, 2, length)
+    with torch.inference_mode():
+        whole = model(tokens)
+        cuts = [0, 30, 30 + QUERY_BLOCK + 9, length]
+        parts = [model(tokens[:, a:b], cache=cache) for a, b in itertools.pairwise(cuts)]
+    torch.testing.assert_close(torch.cat(parts, 1), whole, atol=1e-4, rtol=1e-4)
 
 
 def test_documents_packed_apart_compute_what_each_computes_alone(tiny_spec):
@@ -147,3 +166,16 @@ def test_norm_backward_by_finite_differences():
     x = torch.randn(3, 5, dtype=torch.float64, requires_grad=True)
     scale = torch.randn(5, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x, s: rms_norm(x, s, 1e-5), (x, scale))
+
+
+@pytest.mark.gpu
+def test_grouped_products_on_an_accelerator_equal_those_on_the_processor():
+    torch.manual_seed(7)
+    sizes = [16, 0, 40, 8]
+    x, dy = torch.randn(64, 32).bfloat16(), torch.randn(64, 48).bfloat16()
+    w = torch.randn(4, 32, 48).bfloat16()
+    there = [t.cuda() for t in (x, dy, w)]
+    found = grouped_product(there[0], there[2], sizes), grouped_weight_gradient(there[0], there[1], sizes)
+    wanted = grouped_product(x, w, sizes), grouped_weight_gradient(x, dy, sizes)
+    for a, b in zip(found, wanted, strict=True):
+        torch.testing.assert_close(a.cpu(), b, atol=0.05, rtol=0.02)

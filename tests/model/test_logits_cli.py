@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from lindos.cli.main import app
-from lindos.model.formats import FormatError, convert
+from lindos.model import KVCache
+from lindos.model.formats import FormatError, convert, load_model
 from tests.model.checkpoints import mini, write_official
 
 
@@ -40,6 +42,30 @@ def test_logits_of_every_format_equal_the_release(official, tmp_path):
         out.unlink()
 
 
+def test_matrix_by_matrix_gives_the_same_logits(official, tmp_path):
+    _, _, tokens, expected = mini()
+    directories = [official]
+    for to, dtype in (("own", "keep"), ("sglang", "keep"), ("own", "int8")):
+        where = tmp_path / f"{to}-{dtype}"
+        directories.append(convert(official, where, to=to, dtype=dtype, verify=False).destination)
+    for directory in directories:
+        found = []
+        for how in ("--stream", "--in-memory"):
+            out = tmp_path / f"{how}.npy"
+            result = invoke(directory, "--tokens", ",".join(map(str, tokens[1])), how, "--out", out)
+            assert result.exit_code == 0, result.output
+            found.append(np.load(out))
+        np.testing.assert_allclose(*found, atol=1e-5)
+    assert np.abs(found[0] - expected[1])[tokens[1] != 0].max() > 1e-3  # int8 is another model, streamed or not
+
+
+def test_a_model_larger_than_memory_is_read_matrix_by_matrix(official, tmp_path, monkeypatch):
+    monkeypatch.setattr("lindos.model.formats.compare.available_memory", lambda: 100 << 20)
+    result = invoke(official, "--tokens", "5,17", "--out", tmp_path / "it.npy")
+    assert isinstance(result.exception, FormatError)
+    assert "even matrix by matrix it takes about 0.5 GB" in str(result.exception)
+
+
 def test_the_golden_official_checkpoint(shared, tmp_path):
     folder = shared / "golden" / "official-checkpoint"
     golden = np.load(folder / "logits.npz")
@@ -49,6 +75,17 @@ def test_the_golden_official_checkpoint(shared, tmp_path):
         assert result.exit_code == 0, result.output
         found = np.load(tmp_path / "here.npy")
         assert np.abs(found - golden["logits_f32"][0])[tokens != 0].max() < 1e-4
+
+
+@torch.inference_mode()
+def test_the_golden_official_checkpoint_token_by_token(shared):
+    folder = shared / "golden" / "official-checkpoint"
+    golden = np.load(folder / "logits.npz")
+    model = load_model(folder, dtype=torch.float32)
+    tokens = torch.from_numpy(golden["tokens"]).long()
+    cache = KVCache(model.spec, *tokens.shape)
+    found = torch.cat([model(tokens[:, t : t + 1], cache=cache) for t in range(tokens.shape[1])], 1).numpy()
+    assert np.abs(found - golden["logits_f32"])[golden["tokens"] != 0].max() < 1e-4
 
 
 def test_bf16_computes_in_bf16_and_writes_float32(official, tmp_path):

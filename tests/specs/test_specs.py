@@ -174,3 +174,14 @@ def test_specs_import_nothing_heavy():
     code = "import sys, lindos.specs; print([m for m in ('torch', 'numpy', 'lindos.model') if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("deep.json", "[" * 100_000), ("deep.toml", "a = " + "[" * 100_000), ("bytes.toml", "\x00\xff"),
+     ("digits.json", '{"layers": ' + "9" * 10_000 + "}"), ("layers.json", '{"layers": 1' + "0" * 320 + "}")],
+)  # fmt: skip
+def test_files_that_are_no_description_are_one_clear_error(tmp_path, name, text):
+    (tmp_path / name).write_text(text, encoding="latin-1")
+    with pytest.raises(SpecError, match=name):
+        load_model_spec(tmp_path / name)

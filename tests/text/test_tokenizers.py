@@ -11,7 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lindos.specs import SpecError
-from lindos.text import SPECIAL_TOKENS, ByteLevelTokenizer, Tokenizer, load_tokenizer, train_tokenizer
+from lindos.text import (
+    SPECIAL_TOKENS,
+    ByteLevelTokenizer,
+    SentencePieceTokenizer,
+    Tokenizer,
+    load_tokenizer,
+    train_tokenizer,
+)
 from tests.text.conftest import sentences
 
 SENTENCE = "The answer to life the universe and everything is of course"
@@ -150,3 +157,38 @@ def test_damaged_sentencepiece(tmp_path: Path):
 def test_the_room_is_torch_free():
     code = "import sys, lindos.text; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_settings_for_training_batches_neither_cut_nor_fill_a_prompt(tokenizer):
+    table = json.loads(tokenizer.source)
+    table["truncation"] = {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0}
+    table["padding"] = {
+        "strategy": {"Fixed": 40}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 0, "pad_type_id": 0,
+        "pad_token": "<|pad|>",
+    }  # fmt: skip
+    loaded = ByteLevelTokenizer(json.dumps(table))
+    text = "The quick brown fox jumps over the lazy dog again and again."
+    assert loaded.encode(text) == tokenizer.encode(text)
+    assert loaded.decode(loaded.encode(text)) == text
+
+
+def test_added_words_are_text_and_marks_are_not_however_they_were_saved(tokenizer):
+    table = json.loads(tokenizer.source)
+    next_id = tokenizer.vocabulary
+    for offset, content in enumerate(("        ", "<|extra|>")):
+        table["added_tokens"].append(
+            {"id": next_id + offset, "content": content, "special": False, "single_word": False, "lstrip": False,
+             "rstrip": False, "normalized": False}
+        )  # fmt: skip
+    loaded = ByteLevelTokenizer(json.dumps(table))
+    assert next_id in loaded.encode("a" + " " * 8 + "b")
+    assert loaded.token_bytes(next_id) == b" " * 8
+    assert next_id + 1 not in loaded.encode("say <|extra|> now")
+    assert loaded.encode("<|extra|>", allow_special=True) == [next_id + 1]
+    assert loaded.token_bytes(next_id + 1) == b""
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00", b"not a model"])
+def test_sentencepiece_files_that_are_none(content):
+    with pytest.raises(SpecError, match="cannot be used as a sentencepiece model"):
+        SentencePieceTokenizer(content)

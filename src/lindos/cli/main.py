@@ -9,6 +9,7 @@ from typing import Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from typer.core import TyperGroup
 
 from lindos import __version__
@@ -75,13 +76,17 @@ def main() -> None:
     try:
         app()
     except LindosError as error:
-        Console(stderr=True).print(f"[bold red]lindos:[/bold red] {_escaped(str(error))}", highlight=False)
+        _complain(str(error))
         raise SystemExit(1) from None
     except BrokenPipeError:
         # The reader of a pipe went away (`lindos models | head`): not an error of ours.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
+    except OSError as error:
+        # A disk that fails, a folder that may not be read: nobody's bug, and the file's name says most.
+        _complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        raise SystemExit(1) from None
 
 
-def _escaped(text: str) -> str:
-    return text.replace("[", "\\[")
+def _complain(text: str) -> None:
+    Console(stderr=True).print(f"[bold red]lindos:[/bold red] {escape(text)}", highlight=False, soft_wrap=True)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from lindos.specs import ModelSpec, Precision, catalog_models, load_model_spec
@@ -51,16 +52,16 @@ def _list(models: dict[str, ModelSpec]) -> Table:
     for column, justify in (("model", "left"), ("parameters", "right"), ("active", "right"), ("what it is", "left")):
         table.add_column(column, justify=justify)  # type: ignore[arg-type]
     for spec in models.values():
-        table.add_row(spec.name, _count(spec.parameters), _count(spec.active_parameters), spec.title)
+        table.add_row(spec.name, _count(spec.parameters), _count(spec.active_parameters), escape(spec.title))
     return table
 
 
 def _explain(spec: ModelSpec) -> None:
     console = Console(highlight=False)
-    console.print(f"[bold]{spec.name}[/bold]  {spec.title}")
+    console.print(f"[bold]{spec.name}[/bold]  {escape(spec.title)}")
     for label, text in (("source", spec.source), ("licence", spec.licence)):
         if text:
-            console.print(f"  {label}: {text}", style="dim")
+            console.print(f"  {label}: {escape(text)}", style="dim")
     table = Table(box=None, show_header=False, padding=(0, 2))
     table.add_column(style="bold")
     table.add_column(justify="right")

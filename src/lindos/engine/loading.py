@@ -56,12 +56,12 @@ def load_engine(model: Path, options: EngineOptions, report: Report) -> LoadedEn
     dtype = _dtype(spec, options, device)
     threads = _threads(spec, options)
     torch.set_num_threads(threads)
-    tokenizer = _tokenizer(model)
+    tokenizer = _tokenizer(model, spec)
     template = None if tokenizer is None else _template(tokenizer, spec)
     runner = Runner(fill(_Watched(source, report), dtype=dtype, device=device))
     report("trying it out", 0.95)
     _try_out(runner)
-    pool = BlockPool(_kv_tokens(spec, options, context, dtype))
+    pool = BlockPool(_kv_tokens(spec, options, context, dtype, device))
     scheduler = Scheduler(pool, max_running=options.max_running, step_tokens=options.step_tokens)
     builder = PromptBuilder(vocabulary=spec.vocabulary, context=context, tokenizer=tokenizer, template=template)
     info = ModelInfo(
@@ -138,7 +138,7 @@ def _threads(spec: ModelSpec, options: EngineOptions) -> int:
     return max(1, cores // 2) if spec.active_parameters < TINY else cores
 
 
-def _kv_tokens(spec: ModelSpec, options: EngineOptions, context: int, dtype: torch.dtype) -> int:
+def _kv_tokens(spec: ModelSpec, options: EngineOptions, context: int, dtype: torch.dtype, device: torch.device) -> int:
     if options.kv_tokens is not None:
         if options.kv_tokens < context:
             raise EngineError(
@@ -147,14 +147,22 @@ def _kv_tokens(spec: ModelSpec, options: EngineOptions, context: int, dtype: tor
             )
         return options.kv_tokens
     bytes_per_token = 2 * spec.layers * spec.kv_heads * spec.head_size * dtype.itemsize
-    fitting = available_bytes() // 4 // bytes_per_token
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_bytes()
+    fitting = free // 4 // bytes_per_token
     return max(context, min(options.max_running * context, fitting))
 
 
-def _tokenizer(model: Path) -> Tokenizer | None:
-    """The directory's tokenizer; None where it has none. Raises SpecError for a damaged one."""
-    there = any((model / name).is_file() for name in ("tokenizer.json", "tokenizer.model"))
-    return load_tokenizer(model) if there else None
+def _tokenizer(model: Path, spec: ModelSpec) -> Tokenizer | None:
+    """The directory's tokenizer; None where it has none. Raises SpecError for a damaged one, or another model's."""
+    if not any((model / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
+        return None
+    tokenizer = load_tokenizer(model)
+    if tokenizer.vocabulary > spec.vocabulary:
+        raise SpecError(
+            f"{model}: its tokenizer has {tokenizer.vocabulary:,} tokens, the model only {spec.vocabulary:,}; "
+            "it belongs to another model"
+        )
+    return tokenizer
 
 
 def _template(tokenizer: Tokenizer, spec: ModelSpec) -> ChatTemplate:

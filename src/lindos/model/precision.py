@@ -14,7 +14,7 @@ _BF16_UNITS = ("amx_bf16", "avx512_bf16", "bf16")  # the last one is what ARM ca
 def multiplies_bf16(device: torch.device | str = "cpu") -> bool:
     """Whether matrix products in bf16 are at least as fast as fp32 ones on `device`."""
     if torch.device(device).type != "cpu":
-        return True
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities = torch.cpu.get_capabilities()
     return any(capabilities.get(unit, False) for unit in _BF16_UNITS)
 

@@ -35,6 +35,10 @@ def _matrix(*shape: int, dtype: torch.dtype, device: torch.device | str | None) 
     return nn.Parameter(torch.empty(*shape, dtype=dtype, device=device))
 
 
+def _in_bf16(constant: float, rounded: bool) -> float:
+    return float(torch.tensor(constant, dtype=torch.bfloat16)) if rounded else constant
+
+
 def _fp32(*shape: int, device: torch.device | str | None) -> nn.Parameter:
     return nn.Parameter(torch.ones(*shape, dtype=torch.float32, device=device))
 
@@ -133,10 +137,19 @@ class Transformer(nn.Module):
     """The whole network. Weights are uninitialised until `initialise` or a checkpoint fills them."""
 
     def __init__(
-        self, spec: ModelSpec, *, dtype: torch.dtype = torch.float32, device: torch.device | str | None = None
+        self,
+        spec: ModelSpec,
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str | None = None,
+        bf16_constants: bool = False,
     ) -> None:
+        """`bf16_constants` rounds the multipliers of embedding and logits to bf16, as the release does by running
+        Python's numbers through bf16 arithmetic (78.38 becomes 78.5, 0.57735 becomes 0.578125): for bit parity."""
         super().__init__()
         self.spec = spec
+        self.embedding_multiplier = _in_bf16(spec.embedding_multiplier, bf16_constants)
+        self.logit_multiplier = _in_bf16(spec.logit_multiplier, bf16_constants)
         self.embedding = _matrix(spec.vocabulary, spec.width, dtype=dtype, device=device)
         self.layers = nn.ModuleList(Block(spec, dtype=dtype, device=device) for _ in range(spec.layers))
         self.final_norm = _fp32(spec.width, device=device)
@@ -182,7 +195,7 @@ class Transformer(nn.Module):
 
     def embed(self, tokens: Tensor) -> Tensor:
         """Looked-up and scaled embeddings, [..., D]."""
-        return nn.functional.embedding(tokens, self.embedding) * self.spec.embedding_multiplier
+        return nn.functional.embedding(tokens, self.embedding) * self.embedding_multiplier
 
     def normalise(self, h: Tensor) -> Tensor:
         """The final norm."""
@@ -193,9 +206,13 @@ class Transformer(nn.Module):
         """[V, D], the embedding itself where the head is tied."""
         return self.embedding if self.spec.tied_head else self.head
 
+    def head_products(self, x: Tensor) -> Tensor:
+        """`x` times every row of the head, [..., V]."""
+        return x @ self.head_matrix.t()
+
     def logits(self, x: Tensor) -> Tensor:
         """fp32 logits [..., V] of normed hidden states."""
-        logits = (x @ self.head_matrix.t()).float() * self.spec.logit_multiplier
+        logits = self.head_products(x).float() * self.logit_multiplier
         if self.spec.logit_softcap is not None:
             logits = self.spec.logit_softcap * torch.tanh(logits / self.spec.logit_softcap)
         return logits

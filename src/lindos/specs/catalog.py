@@ -16,22 +16,32 @@ from typing import Any
 from lindos.specs.base import SpecError, nearest
 from lindos.specs.model import ModelSpec
 
+LARGEST_TABLE = 64 << 20
+"""Bytes; the index of a sharded checkpoint, which lists every tensor, stays far below."""
+
 
 def catalog_folders() -> list[Path]:
     """Where entries are looked for, the first taking precedence."""
     own = [Path(part) for part in os.environ.get("LINDOS_CATALOG", "").split(os.pathsep) if part]
-    home = Path(os.environ.get("XDG_CONFIG_HOME", Path.home() / ".config")) / "lindos" / "catalog"
+    home = Path(os.environ.get("XDG_CONFIG_HOME") or Path("~/.config").expanduser()) / "lindos" / "catalog"
     shipped = Path(str(resources.files("lindos.specs"))) / "catalog"
     return [*own, home, shipped]
 
 
 def read_table(path: Path) -> dict[str, Any]:
-    """The table of a TOML or JSON file. Raises SpecError naming the file and what is wrong in it."""
+    """The table of a JSON file (`.json`) or a TOML file (any other name), however damaged or hostile.
+
+    Raises SpecError naming the file and what is wrong in it.
+    """
     try:
+        if path.stat().st_size > LARGEST_TABLE:
+            raise SpecError(f"{path}: larger than {LARGEST_TABLE >> 20} MiB; this is no description")
         text = path.read_text(encoding="utf-8")
         table = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SpecError(f"{path}: cannot be read: {error}") from None
+    except (OSError, ValueError) as error:  # decoding, JSON and TOML errors are ValueErrors, and so is SpecError
+        raise error if isinstance(error, SpecError) else SpecError(f"{path}: cannot be read: {error}") from None
+    except RecursionError:
+        raise SpecError(f"{path}: cannot be read: nested too deeply") from None
     if not isinstance(table, dict):
         raise SpecError(f"{path}: expected a table of fields, found {type(table).__name__}")
     return table

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from lindos.specs.base import Spec
 from lindos.specs.precision import Precision
 
-Count = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(gt=0, lt=1 << 53)]
 Positive = Annotated[float, Field(gt=0)]
 
 
@@ -17,7 +17,7 @@ class ModelSpec(Spec):
     """A decoder-only mixture-of-experts Transformer, by named sizes and switches.
 
     Other families are described by the same fields, never by subclasses: whatever a family does differently is a
-    field here whose default is what Grok-1 does.
+    field here. Multipliers and caps are off unless they are given; Grok-1's stand in its catalogue entry.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]

@@ -37,7 +37,8 @@ class ByteLevelTokenizer:
         self._plain = _backend(_without_specials(table), where)
         self._plain.encode_special_tokens = True
         self._names: dict[str, int] = {item["content"]: item["id"] for item in table.get("added_tokens", [])}
-        self._bytes = _byte_table(self._special.get_vocab(with_added_tokens=True), self._names, where)
+        special = {item["content"] for item in table.get("added_tokens", []) if item.get("special")}
+        self._bytes = _byte_table(self._special.get_vocab(with_added_tokens=True), self._names, special, where)
         self.vocabulary: int = len(self._bytes)
         self.pad, self.bos, self.eos = (self._first(names) for names in (_PAD, _BOS, _EOS))
 
@@ -125,14 +126,24 @@ def _checked(source: str, where: str) -> dict[str, Any]:
 
 
 def _without_specials(table: dict[str, Any]) -> str:
-    """The same tokenizer with every added token marked special, so that `encode_special_tokens` covers them all."""
-    added = [{**item, "special": True} for item in table.get("added_tokens", [])]
+    """The same tokenizer with every added token that looks like a mark taken as special, however it was saved.
+
+    `encode_special_tokens` then covers them all: nothing typed becomes one. Added words (runs of spaces, say) stay.
+    """
+    added = [
+        {**item, "special": bool(item.get("special")) or _marks(item["content"])}
+        for item in table.get("added_tokens", [])
+    ]
     return json.dumps({**table, "added_tokens": added})
 
 
 def _backend(source: str, where: str) -> Backend:
     try:
-        return Backend.from_str(source)
+        backend = Backend.from_str(source)
+        # Settings for training batches, saved along by some; a prompt is neither cut nor filled up.
+        backend.no_truncation()
+        backend.no_padding()
+        return backend
     except Exception as error:  # noqa: BLE001 (the library raises nothing narrower)
         raise SpecError(f"{where}: cannot be used as a tokenizer: {error}") from None
 
@@ -144,14 +155,21 @@ def _alphabet() -> dict[str, int]:
     return {chr(byte): byte for byte in shown} | {chr(256 + n): byte for n, byte in enumerate(hidden)}
 
 
-def _byte_table(vocabulary: dict[str, int], specials: dict[str, int], where: str) -> list[bytes]:
+def _marks(content: str) -> bool:
+    """Whether a piece is spelled like a mark: <|end|>, <s>, [PAD]."""
+    return len(content) > 2 and content[0] + content[-1] in ("<>", "[]")
+
+
+def _byte_table(vocabulary: dict[str, int], added: dict[str, int], special: set[str], where: str) -> list[bytes]:
+    """The bytes of every token; none for special ones, and for added words their own spelling."""
     alphabet = _alphabet()
     largest = max(vocabulary.values(), default=-1)
     if not 0 <= largest < _LARGEST:
         raise SpecError(f"{where}: its largest token id is {largest}; ids from 0 to {_LARGEST - 1} can be used")
     table = [b""] * (1 + largest)
     for piece, token in vocabulary.items():
-        if piece in specials:
+        if piece in added:
+            table[token] = b"" if piece in special or _marks(piece) else piece.encode()
             continue
         try:
             table[token] = bytes(alphabet[character] for character in piece)

@@ -18,7 +18,8 @@ class Detokenizer:
     def __init__(self, tokenizer: Tokenizer, *, continuing: bool = False):
         self._tokenizer = tokenizer
         self._utf8 = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        self._drop_space = tokenizer.drops_first_space and not continuing
+        self._drops_space = tokenizer.drops_first_space and not continuing
+        self._drop_space = self._drops_space
 
     def push(self, token: int) -> str:
         """The text that this token completes; "" for a special token or an unfinished character."""
@@ -32,6 +33,7 @@ class Detokenizer:
         """What is left at the end: U+FFFD for an unfinished character, usually "". Starts afresh afterwards."""
         text = self._clean(self._utf8.decode(b"", final=True))
         self._utf8.reset()
+        self._drop_space = self._drops_space
         return text
 
     def _clean(self, text: str) -> str:

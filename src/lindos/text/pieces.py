@@ -105,6 +105,10 @@ def _any_of(names: list[str]) -> re.Pattern[str]:
 
 def _processor(model: bytes, where: str) -> sentencepiece.SentencePieceProcessor:
     try:
-        return sentencepiece.SentencePieceProcessor(model_proto=model)
+        processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+        pieces = processor.get_piece_size()
     except (RuntimeError, ValueError, OSError) as error:
         raise SpecError(f"{where}: cannot be used as a sentencepiece model: {error}") from None
+    if pieces < 1:
+        raise SpecError(f"{where}: cannot be used as a sentencepiece model: it holds no pieces")
+    return processor

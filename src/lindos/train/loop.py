@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 
 from lindos.data import BatchPlan, TokenDataset
 from lindos.model import Transformer, initialise
 from lindos.model.elementwise import fuse_elementwise
-from lindos.model.formats import load_model, save_model
+from lindos.model.formats import load_model, require_replaceable, save_model
 from lindos.specs import LindosError, SpecError
 from lindos.train.checkpoint import newest_checkpoint, prune, save_checkpoint
 from lindos.train.journal import Journal
@@ -121,6 +122,7 @@ class Trainer:
             self.step = checkpoint.step
             self.journal.rewind(self.step)
             self._tell_changes(checkpoint.meta["environment"])
+        require_replaceable(self.folder / "model")
         # Masters are fp32 copies of what the model was made with; the model is always their cast.
         self.master.publish()
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -234,7 +236,8 @@ class Trainer:
         for prompt in self.run.sample.prompts:
             text = sample_text(self.model, self.data.tokenizer, prompt, self.run.sample.tokens, seed=self.step)
             self.journal.write("sample", step=self.step - 1, prompt=prompt, text=text)
-            self.console.print(f"  [dim]{prompt!r} ->[/dim] {text!r}", highlight=False, markup=True)
+            shown = escape(f"{prompt!r} -> {text!r}")  # a model may well write what looks like markup
+            self.console.print(f"  {shown}", highlight=False)
 
     def _save(self) -> None:
         meta = {

@@ -8,7 +8,7 @@ each format is known in one place. Not for training checkpoints, which hold opti
 from lindos.model.formats.checksums import check_directory
 from lindos.model.formats.convert import convert
 from lindos.model.formats.opening import detect, open_source
-from lindos.model.formats.own import load_model, save_model
+from lindos.model.formats.own import load_model, require_replaceable, save_model
 from lindos.model.formats.source import FormatError, TensorInfo, TensorSource
 
 __all__ = [
@@ -20,5 +20,6 @@ __all__ = [
     "detect",
     "load_model",
     "open_source",
+    "require_replaceable",
     "save_model",
 ]

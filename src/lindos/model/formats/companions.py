@@ -6,9 +6,25 @@ import shutil
 from pathlib import Path
 
 from lindos.model.formats.source import FormatError
+from lindos.specs import SpecError
+from lindos.text import ByteLevelTokenizer, SentencePieceTokenizer
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model")
 CARRIED = (*TOKENIZERS, "MODEL_CARD.md")
+
+
+def check_tokenizer(tokenizer: Path, vocabulary: int) -> None:
+    """Raise FormatError unless this tokenizer (a file, or a directory with one) can be read and fits a model."""
+    file, name = find_tokenizer(tokenizer)
+    reader = ByteLevelTokenizer if name == "tokenizer.json" else SentencePieceTokenizer
+    try:
+        found = reader.load(file)
+    except SpecError as error:
+        raise FormatError(str(error)) from None
+    if found.vocabulary > vocabulary:
+        raise FormatError(
+            f"{file}: has {found.vocabulary:,} tokens, the model only {vocabulary:,}; it belongs to another model"
+        )
 
 
 def copy_companions(source: Path | None, target: Path, tokenizer: Path | None = None) -> None:
@@ -16,6 +32,8 @@ def copy_companions(source: Path | None, target: Path, tokenizer: Path | None = 
 
     Raises FormatError for a tokenizer that is not there or of no known kind.
     """
+    for name in CARRIED:  # of a run before this one, with another --tokenizer
+        (target / name).unlink(missing_ok=True)
     skip: tuple[str, ...] = ()
     if tokenizer is not None:
         file, name = find_tokenizer(tokenizer)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lindos.model.formats.checksums import write_checksums
-from lindos.model.formats.companions import copy_companions, find_tokenizer
+from lindos.model.formats.companions import check_tokenizer, copy_companions
 from lindos.model.formats.compare import Comparison, compare
 from lindos.model.formats.opening import open_source
 from lindos.model.formats.shards import SHARD_BYTES, Shard, plan_shards, write_index, write_json, write_shard
@@ -59,9 +59,9 @@ def convert(
     if destination.resolve().is_relative_to(source.resolve()):
         raise FormatError(f"{destination}: lies in the source directory; choose a place outside it")
     require_free(destination)
-    if tokenizer is not None:
-        find_tokenizer(tokenizer)
     opened = open_source(source, spec)
+    if tokenizer is not None:
+        check_tokenizer(tokenizer, opened.spec.vocabulary)
     sink = sink_for(to, dtype, opened.spec)
     shards = plan_shards(opened.tensors.values(), sink, shard_bytes)
     total = sum(shard.bytes for shard in shards)

@@ -6,16 +6,13 @@ that would change the network in a way Lindos does not do is refused rather than
 
 from __future__ import annotations
 
-import json
-import tomllib
 from pathlib import Path
 from typing import Any
 
 from lindos.model.formats.source import FormatError
-from lindos.specs import ModelSpec, catalog_models, nearest
+from lindos.specs import ModelSpec, SpecError, catalog_models, nearest
+from lindos.specs import read_table as read_spec_table
 
-LARGEST_TABLE = 64 << 20
-"""Bytes; the index of a sharded checkpoint lists every tensor and stays far below."""
 LARGEST_NUMBER = 1 << 53
 
 ALIASES = {
@@ -88,17 +85,9 @@ INERT: dict[str, tuple[Any, ...]] = {
 def read_table(path: Path) -> dict[str, Any]:
     """The table of a JSON or TOML file, however damaged or hostile. Raises FormatError."""
     try:
-        if path.stat().st_size > LARGEST_TABLE:
-            raise FormatError(f"{path}: larger than {LARGEST_TABLE >> 20} MiB; this is no description of a model")
-        text = path.read_text(encoding="utf-8")
-        table = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
-    except (OSError, ValueError) as error:  # decoding, JSON and TOML errors are ValueErrors
-        raise FormatError(f"{path}: cannot be read: {error}") from None
-    except RecursionError:
-        raise FormatError(f"{path}: cannot be read: nested too deeply") from None
-    if not isinstance(table, dict):
-        raise FormatError(f"{path}: expected a table of fields, found {type(table).__name__}")
-    return table
+        return read_spec_table(path)
+    except SpecError as error:
+        raise FormatError(str(error)) from None
 
 
 def spec_beside(folders: list[Path]) -> Path | None:
@@ -113,7 +102,7 @@ def spec_beside(folders: list[Path]) -> Path | None:
 def read_fields(description: Path | str) -> tuple[dict[str, Any], str]:
     """(fields in Lindos's names, what to call it in errors) of a file, or of a model of the catalogue by its name."""
     path = Path(description)
-    if not path.exists() and str(description) in (models := catalog_models()):
+    if not path.is_file() and str(description) in (models := catalog_models()):
         return models[str(description)].model_dump(), f"catalogue model '{description}'"
     if not path.is_file():
         known = ", ".join(catalog_models())

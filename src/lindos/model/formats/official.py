@@ -57,8 +57,8 @@ class OfficialSource(TensorSource):
         ref = self._refs[name]
         if not isinstance(ref, QuantizedRef):
             return super().read_int8(name, rows)
-        stacked = len(ref.weight.shape) == 3
-        return ref.weight.read(rows), ref.scales.read(rows if stacked else None)
+        by_rows = len(ref.weight.shape) == 3 or self.tensors[name].scaled_by_row
+        return ref.weight.read(rows), ref.scales.read(rows if by_rows else None)
 
 
 def _numbered(folder: Path) -> list[Path]:

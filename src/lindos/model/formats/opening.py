@@ -12,8 +12,11 @@ from lindos.model.formats.source import FormatError, TensorSource
 from lindos.model.formats.tensorfiles import read_headers
 
 
-def detect(directory: Path | str) -> str:
-    """`own`, `official`, `sglang` or `keyfan`. Raises FormatError saying what was looked for."""
+def detect(directory: Path | str, *, described: bool = False) -> str:
+    """`own`, `official`, `sglang` or `keyfan`; `described` where a damaged config.json beside the tensors is no matter.
+
+    Raises FormatError saying what was looked for.
+    """
     directory = Path(directory)
     if not directory.is_dir():
         what = "is a file; give the directory it lies in" if directory.exists() else "does not exist"
@@ -22,9 +25,12 @@ def detect(directory: Path | str) -> str:
         return OfficialSource.format
     config = directory / "config.json"
     files = sorted(directory.glob("*.safetensors"))
-    if is_own(directory):
+    if not described and is_own(directory):
         return OwnSource.format
-    if files and (naming := recognise(list(read_headers(directory)))) is not None:
+    names = list(read_headers(directory)) if files else []
+    if described and "layers.0.attention.query" in names:
+        return OwnSource.format
+    if names and (naming := recognise(names)) is not None:
         return naming.format
     found = f"; found {len(files)} .safetensors files with other names" if files else ""
     embeddings = " or ".join(f"{naming.outer['embedding']} ({naming.format})" for naming in NAMINGS)
@@ -41,7 +47,7 @@ def open_source(directory: Path | str, spec: Path | str | None = None) -> Tensor
     replaces the description in the directory. Raises FormatError and SpecError; reads no weights yet.
     """
     directory = Path(directory)
-    found = detect(directory)
+    found = detect(directory, described=spec is not None)
     if found == OwnSource.format:
         return OwnSource(directory, spec)
     if found == OfficialSource.format:

@@ -13,6 +13,7 @@ from lindos.model.formats.checksums import write_checksums
 from lindos.model.formats.companions import copy_companions
 from lindos.model.formats.names import expected_shapes
 from lindos.model.formats.opening import open_source
+from lindos.model.formats.ownfiles import is_own
 from lindos.model.formats.shards import plan_shards, write_index, write_json, write_shard
 from lindos.model.formats.sinks import Choice, OwnSink, Sink
 from lindos.model.formats.source import FormatError, Storage, TensorInfo, TensorSource
@@ -37,10 +38,15 @@ def load_model(
 
 
 def fill(
-    source: TensorSource, *, dtype: torch.dtype, device: torch.device | str = "cpu", rounding: Sink | None = None
+    source: TensorSource,
+    *,
+    dtype: torch.dtype,
+    device: torch.device | str = "cpu",
+    rounding: Sink | None = None,
+    bf16_constants: bool = False,
 ) -> Transformer:
     """A Transformer with a source's weights, as they would be after writing them through `rounding`."""
-    model = Transformer(source.spec, dtype=dtype, device=device)
+    model = Transformer(source.spec, dtype=dtype, device=device, bf16_constants=bf16_constants)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             info = source.tensors[name]
@@ -79,18 +85,32 @@ def save_model(
     """Write a model in Lindos's own format; the directory appears whole or not at all.
 
     `tokenizer`: a tokenizer file or a directory with one. `dtype`: "keep" as the parameters are, "bf16", "fp32" or
-    "int8". `card`: the text of MODEL_CARD.md. Raises FormatError where `directory` exists and `replace` is False.
+    "int8". `card`: the text of MODEL_CARD.md. With `replace`, a model that Lindos wrote gives way to the new one; what
+    is anything else is never touched. Raises FormatError, also for a full disk.
     """
-    directory = Path(directory)
-    if directory.exists() and not replace and (not directory.is_dir() or any(directory.iterdir())):
+    directory = Path(directory).resolve()  # where a link leads, so that the link stays
+    if replace:
+        require_replaceable(directory)
+    elif directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise FormatError(f"{directory}: exists already; remove it, or save with replace=True")
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
     try:
-        _write(model, draft, tokenizer, dtype, card)
-        _swap(draft, directory)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+        try:
+            _write(model, draft, tokenizer, dtype, card)
+            _swap(draft, directory)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+    except OSError as error:
+        raise FormatError(f"{directory}: the model cannot be written: {error.strerror or error}") from None
+
+
+def require_replaceable(directory: Path) -> None:
+    """Raise FormatError unless `directory` is new, empty, or a model directory of Lindos."""
+    if not directory.exists() or (directory.is_dir() and not any(directory.iterdir())):
+        return
+    if not directory.is_dir() or not is_own(directory):
+        raise FormatError(f"{directory}: is no model that Lindos wrote, and is left as it is; move it elsewhere")
 
 
 def _write(model: Transformer, draft: Path, tokenizer: Path | str | None, dtype: Choice, card: str | None) -> None:
@@ -115,5 +135,9 @@ def _swap(draft: Path, directory: Path) -> None:
         return
     old = draft.with_name(draft.name + ".old")
     directory.rename(old)
-    draft.rename(directory)
-    shutil.rmtree(old) if old.is_dir() else old.unlink()
+    try:
+        draft.rename(directory)
+    except OSError:
+        old.rename(directory)
+        raise
+    shutil.rmtree(old, ignore_errors=True)

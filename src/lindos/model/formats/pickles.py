@@ -73,7 +73,7 @@ def read_pickle(path: Path) -> ArrayRef | QuantizedRef:
             result = machine.run()
     except OSError as error:
         raise FormatError(f"{path}: cannot be read: {error}") from None
-    except (IndexError, KeyError, TypeError, UnicodeDecodeError, struct.error) as error:
+    except (IndexError, KeyError, TypeError, UnicodeDecodeError, RecursionError, struct.error) as error:
         # A program that takes from an empty stack, recalls what it never stored, mixes up kinds: damage.
         raise FormatError(f"{path}: damaged: not a well-formed pickle ({type(error).__name__}: {error})") from None
     return result
@@ -226,7 +226,10 @@ class _Machine:
             self.push(_Array())
         elif function.word == "dtype":
             kind = arguments[0] if arguments else None
-            word = kind.word if isinstance(kind, _Name) else str(kind)[:16].lstrip("<|")
+            word = kind.word if isinstance(kind, _Name) else kind
+            if not isinstance(word, str):
+                raise self.bad(f"a type named by {_plain(word)} instead of a text")
+            word = word[:16].lstrip("<|")
             if word not in NUMBERS:
                 raise self.bad(f"numbers of type {word!r} are not among {', '.join(sorted(NUMBERS))}")
             self.push(_Type(word))
@@ -242,7 +245,9 @@ class _Machine:
     def build(self) -> None:
         state, target = self.stack.pop(), self.stack[-1]
         if isinstance(target, _Type) and isinstance(state, tuple) and len(state) >= 5:
-            if state[1] not in {"<", "|", "="} or any(part is not None for part in state[2:5]):
+            order, structure = state[1], state[2:5]
+            plain = isinstance(order, str) and order in {"<", "|", "="}
+            if not plain or any(part is not None for part in structure):
                 raise self.bad("numbers that are structured or not little-endian")
             target.ready = True
         elif isinstance(target, _Array) and isinstance(state, tuple) and len(state) == 5:
@@ -254,9 +259,10 @@ class _Machine:
 
     def place(self, shape: Any, kind: Any, fortran: Any, data: Any) -> ArrayRef:
         """An array's state, held against what the file can hold."""
-        numeric = isinstance(shape, tuple) and all(isinstance(n, int) and not isinstance(n, bool) for n in shape)
-        if not numeric or not 1 <= len(shape) <= 4 or not all(0 < n < 1 << 48 for n in shape):
-            raise self.bad(f"an array of shape {str(shape)[:80]}; expected one to four positive sizes")
+        sizes = shape if isinstance(shape, tuple) and 1 <= len(shape) <= 4 else ()
+        # What is no number is never shown: texts of nested objects can be as long as the universe.
+        if not sizes or not all(type(size) is int and 0 < size < 1 << 48 for size in sizes):
+            raise self.bad("an array whose shape is not one to four positive sizes")
         if not isinstance(kind, _Type) or not kind.ready or not isinstance(fortran, bool):
             raise self.bad("an array without a type or order; the pickle is damaged")
         if not isinstance(data, _Bytes):

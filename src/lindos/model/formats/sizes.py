@@ -74,9 +74,7 @@ def resolve(fields: dict[str, Any], tensors: Mapping[str, TensorInfo], *, where:
     known = dict(fields)
     known.setdefault("tied_head", "head" not in tensors)
     widening = known.pop("widening_factor", None)
-    required = {key for key, field in ModelSpec.model_fields.items() if field.is_required()}
-    if not required <= known.keys():
-        _complete(known, tensors, where=where, name=name)
+    _complete(known, tensors, where=where, name=name)
     spec = ModelSpec.parse(known, where=where)
     if widening is not None:
         _check_widening(spec, widening, where)

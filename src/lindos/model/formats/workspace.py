@@ -28,8 +28,10 @@ class Workspace:
 
     def __init__(self, destination: Path, job: dict[str, Any]) -> None:
         """`job`: what is being converted into what; an unfinished conversion of another job is not touched."""
-        self.destination = destination
-        self.path = destination.with_name(destination.name + ".partial")
+        self.destination = Path(os.path.abspath(destination))  # "." has a name, too
+        if os.path.ismount(self.destination):
+            raise FormatError(f"{destination}: is a mount point, which cannot be replaced; name a directory in it")
+        self.path = self.destination.with_name(self.destination.name + ".partial")
         self.job = json.loads(json.dumps(job))
         self.done: dict[str, dict[str, str]] = {}
 
@@ -100,19 +102,31 @@ class Workspace:
     def publish(self) -> None:
         """Give the directory its final name. Raises FormatError when something has taken it meanwhile."""
         require_free(self.destination)
-        for name in (STATE, LOCK):
-            (self.path / name).unlink(missing_ok=True)
-        _sync(self.path)
+        for path in [*self.path.iterdir(), self.path]:
+            _sync(path)
+        # The note goes last: killed before the rename, all is taken up again; killed after it, `require_free` tidies.
         self.path.rename(self.destination)
+        _tidy(self.destination)
         _sync(self.destination.parent)
 
 
 def require_free(destination: Path) -> None:
     """Raise FormatError unless `destination` is new or an empty directory."""
+    _tidy(destination)
     if destination.is_dir() and not any(destination.iterdir()):
         return
     if destination.exists() or destination.is_symlink():
         raise FormatError(f"{destination}: exists already and is left as it is; remove it or choose another name")
+
+
+def _tidy(destination: Path) -> None:
+    """Remove the note of a conversion that was killed right after it came into its place."""
+    try:
+        ours = (destination / STATE).is_file() and "job" in read_table(destination / STATE)
+    except FormatError:
+        return  # somebody else's file
+    for name in (STATE, LOCK) if ours else ():
+        (destination / name).unlink(missing_ok=True)
 
 
 def _made_from(shard: Shard) -> str:
@@ -122,8 +136,8 @@ def _made_from(shard: Shard) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
-def _sync(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
