@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from lindos.cli.data import app
 from lindos.data import DataError, TokenDataset
 from lindos.data.conversations import load_chat_mix, prepare_conversations
-from lindos.data.conversations_filter import Filter, Made, plain
+from lindos.data.conversations_filter import Filter, Made, Phrases, plain
 from lindos.data.conversations_voice import SYSTEM
 from lindos.data.gather import Tally
 from lindos.specs import Message, SpecError
@@ -155,10 +155,15 @@ def conversation(*said: str) -> Made:
 
 
 def test_faults_are_named():
-    check = Filter(None, frozenset({"what is the largest moon"}), frozenset({plain("Who are you?")}))
+    check = Filter(None, Phrases(["what is the largest moon"]), Phrases([plain("Who are you?")]))
     assert check.fault(conversation("Hi", "Hello.")) == ""
     assert check.fault(conversation("who are you", "Me.")) == "a question kept for the model card"
     assert check.fault(conversation("What is the largest moon?", "Ganymede.")) == "a question of an evaluation"
+    assert (
+        check.fault(conversation("So, what is the largest moon, please?", "Ganymede.")) == "a question of an evaluation"
+    )
+    assert check.fault(conversation("Hi. Who are you again", "Me.")) == "a question kept for the model card"
+    assert check.fault(conversation("Hi", "Das weiß ich nicht, und du auch nicht.")) == "not English"
     assert check.fault(conversation("Hi", "See https://a.b/c")) == "web address"
     assert check.fault(conversation("Hi", "| a | b |")) == "markup"
     assert check.fault(conversation("Hi <|end|>", "No.")) == "markup"
@@ -167,7 +172,7 @@ def test_faults_are_named():
 
 
 def test_a_source_that_only_repeats_itself_is_an_error():
-    check, tally = Filter(None, frozenset(), frozenset()), Tally("same", "voice", "", "", 1.0)
+    check, tally = Filter(None, Phrases(()), Phrases(())), Tally("same", "voice", "", "", 1.0)
     with pytest.raises(DataError, match="ask for fewer"):
         list(check.kept((conversation("Hi", "Hello.") for _ in itertools.count()), tally, set()))
 

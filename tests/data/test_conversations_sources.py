@@ -5,10 +5,13 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lindos.data.conversations import READ
+from lindos.data.conversations_claims import teachable
+from lindos.data.conversations_lookup import _country
 
 RNG = random.Random(0)
 
@@ -42,19 +45,28 @@ def test_trivia_keeps_only_questions_that_stand_alone():
     assert answer in ("Jane Austen wrote the book Emma.", "Jane Austen.")
 
 
-def test_a_chat_in_which_the_answer_has_lived_is_left_out():
-    def row(answer: str) -> dict[str, Any]:
-        return {
-            "turns": [
-                {"role": "A", "text": "Have you seen the new film?"},
-                {"role": "B", "text": answer},
-                {"role": "A", "text": "It was quite good."},
-                {"role": "B", "text": "Many people say the music is the best part."},
-            ]
-        }
+@pytest.mark.parametrize(
+    ("asked", "answer"),
+    [
+        ("What is your favorite color?", "Purple is a fine color."),
+        ("What is a good color?", "I like purple best."),
+        ("What is the weather in Paris?", "Sunny and warm."),
+        ("Who is the current president of France?", "Emmanuel Macron."),
+        ("Who is the prime minister of the UK?", "Rishi Sunak."),
+        ("What is the population of Spain?", "As of 2021 it was 47 million."),
+        ("Is he corrupt?", "Trump is a serious criminal."),
+        ("Summarise my mail", "After reviewing your emails, project x is late."),
+    ],
+)
+def test_what_a_person_claims_is_not_taught(asked, answer):
+    assert not teachable(asked, answer)
 
-    assert not made("chats", row("I saw it with my wife last week."))
-    assert made("chats", row("It looks like a very long film."))
+
+def test_what_anybody_may_say_is_taught():
+    assert teachable("What is the capital of Italy?", "The capital of Italy is Rome.")
+    assert teachable("Who was the first president?", "George Washington was the first president.")
+    assert not teachable("When did it open?", "It opened in 2015.")
+    assert teachable("When did it open?", "It opened in 2015.", grounded=True)
 
 
 def test_countries_answer_from_their_page():
@@ -71,6 +83,47 @@ def test_countries_answer_from_their_page():
     assert any("capital" in asked and "Fooville" in answer for asked, answer in flat)
     assert any("12 million" in answer for _, answer in flat)
     assert any("Germany and Spain" in answer for _, answer in flat)
+    assert made("countries", page("Fooland", "Fooville"))  # alone there is no other to ask about
+
+
+def country(**lines: str) -> dict[str, str]:
+    told = {"conventional short form": "Fooland", "Location": "Western Africa, bordering the sea"} | lines
+    body = "\n".join(f"{label}: {text}" for label, text in told.items() if label not in ("capital",))
+    capital = lines.get("capital", "Fooville")
+    return {"text": f"### Capital\nname: {capital}\n### Population\ntotal: 2,345,678 (2025 est.)\n{body}\n"}
+
+
+def told_of(row: dict[str, str]) -> dict[str, str]:
+    return _country(row) or {}
+
+
+def test_facts_of_countries_are_read_as_they_are_written():
+    spoken = {
+        "Vietnamese (official); English (often as a second language); some French, Chinese, and Khmer": "Vietnamese",
+        "Arabic (official), Italian, English (all widely understood)": "Arabic",
+        "Arabic (official), Tamazight languages (Tamazight (official), Tachelhit), French (of business)": "Arabic",
+        "English (official), Kiswahili (official), numerous indigenous languages": "English and Kiswahili",
+        "Portuguese (official and most widely spoken language); less common: Spanish, German": "Portuguese",
+        "Hindi 43.6%, Bengali 8%, Marathi 6.9%, Telugu 6.7%; English is the subsidiary official language":
+            "Hindi, Bengali and Marathi",
+        "Japanese": "Japanese",
+        "numerous indigenous languages, French": "",
+    }  # fmt: skip
+    for text, wanted in spoken.items():
+        assert told_of(country(Languages=text)).get("languages", "") == wanted
+    borders = "Guinea-Bissau 421 km; Spain (Ceuta) 8 km and Spain (Melilla) 10.5 km; US Naval Base at Bay 28.5 km"
+    assert told_of(country(**{"border countries": borders}))["neighbours"] == "Guinea-Bissau and Spain"
+    assert told_of(country(capital="Chisinau in Romanian (Kishinev in Russian)"))["capital"] == "Chisinau"
+    for text, wanted in {
+        "chain of islands in the North Atlantic Ocean": "",
+        "interior Western Africa, southeast of Algeria": "western Africa",
+        "metropolitan France: Western Europe, bordering the Bay": "western Europe",
+        "Caribbean, island between two seas": "the Caribbean",
+        "Middle East, bordering the Persian Gulf": "the Middle East",
+    }.items():
+        assert told_of(country(Location=text)).get("where", "") == wanted
+    assert told_of(country(**{"conventional short form": "The Dominican"}))["the"] == "the Dominican Republic"
+    assert told_of(country(**{"conventional short form": "European Union"})) == {}
 
 
 def test_a_story_is_told_whole_or_continued():

@@ -59,3 +59,30 @@ def test_saved_and_loaded(tmp_path: Path):
 def test_an_empty_folder_is_an_error(tmp_path: Path):
     with pytest.raises(DataError, match="holds no evaluations"):
         index_evaluations(tmp_path)
+
+
+def test_short_questions_are_found_whole_and_survive_a_file(tmp_path):
+    (tmp_path / "eval").mkdir()
+    rows = [
+        {"query": "Question: What are genes composed of?\nAnswer:", "choices": ["DNA", "fat"]},
+        {"context": "Q: Who wrote the little book?\nA:"},
+        {"sentence": "The cat sat there."},
+    ]
+    (tmp_path / "eval" / "quiz.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "eval" / "truth.csv").write_text("Type,Question\nx,Can pigs really fly high?\n")
+    index_evaluations(tmp_path / "eval").save(tmp_path / "index.npz")
+    overlaps = Overlaps.load(tmp_path / "index.npz")
+    texts = [
+        "Cells are small. What are genes composed of? Of DNA.",
+        "Question: Who wrote the little book?",
+        "Can pigs really fly high?",
+        "The cat sat there.",
+        "What are genes made of?",
+    ]
+    assert overlaps.find(texts) == [("quiz",), ("quiz",), ("truth",), (), ()]
+
+
+def test_damaged_evaluations_are_one_clear_error(tmp_path):
+    (tmp_path / "bad.csv").write_bytes(b"Question\n\xff\xfe\n")
+    with pytest.raises(DataError, match=r"bad\.csv: cannot be read"):
+        index_evaluations(tmp_path)

@@ -46,9 +46,7 @@ READ: dict[str, Callable[[Iterable[Row], random.Random], Iterator[list[Exchange]
     "threads": asked.threads,
     "trivia": asked.trivia,
     "tasks": asked.tasks,
-    "small-bot": asked.small_bot,
     "bookings": dialogue.bookings,
-    "chats": dialogue.chats,
     "short-stories": dialogue.short_stories,
 }
 
@@ -178,7 +176,7 @@ _ASIDES = frozenset(("glossary", "dictionary", "countries", "trivia"))
 
 def _typed(exchanges: list[Exchange], voice: VoiceName, maker: str, rng: random.Random) -> list[Exchange]:
     """Some questions as people type them; in the direct voice a fact at times has a remark behind it."""
-    if maker in ("bookings", "chats", "short-stories"):
+    if maker in ("bookings", "short-stories"):
         return exchanges
     typed = [(vary(rng, question) if len(question) < 160 else question, answer) for question, answer in exchanges]
     if voice == "direct" and maker in _ASIDES and rng.random() < 0.2:

@@ -1,4 +1,4 @@
-"""Questions and answers that people wrote: dolly, OASST, trivia, natural-instructions, chatterbot."""
+"""Questions and answers that people wrote: dolly, OASST, trivia, natural-instructions."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 
 from lindos.data.clean import normalise, paragraphs, strip_markdown
+from lindos.data.conversations_claims import teachable
 from lindos.data.conversations_voice import Exchange, fill, large, pick
 from lindos.data.readers.base import Row, ends_sentence, field
 
@@ -55,6 +56,8 @@ def instructions(rows: Iterable[Row], rng: random.Random) -> Iterator[list[Excha
         if _words(answer) > 3 and "\n" not in answer and not ends_sentence(answer):
             answer += "."
         passage = " ".join(passage.split())
+        if not teachable(asked, answer, grounded=bool(passage)):
+            continue
         yield [(f"{passage}\n\n{asked}" if passage else asked, answer)]
 
 
@@ -76,6 +79,7 @@ def threads(rows: Iterable[Row], rng: random.Random) -> Iterator[list[Exchange]]
                 or _CODE.search(answer)
                 or _CODE.search(asked)
                 or "Assistant" in asked
+                or not teachable(asked, answer)
             )
             if wrong or not 1 <= _words(asked) <= 60 or not 2 <= _words(answer) <= 80 or not ends_sentence(answer):
                 break
@@ -119,7 +123,8 @@ def trivia(rows: Iterable[Row], rng: random.Random) -> Iterator[list[Exchange]]:
             continue
         if answer.lower() in ("true", "false", "yes", "no"):
             continue
-        yield [(large(asked), _sentence(asked, answer, rng))]
+        if teachable(asked, answer):
+            yield [(large(asked), _sentence(asked, answer, rng))]
 
 
 def _sentence(asked: str, answer: str, rng: random.Random) -> str:
@@ -155,7 +160,9 @@ Maker = Callable[[str, str, random.Random], Exchange | None]
 
 def _question(given: str, wanted: str, rng: random.Random) -> Exchange | None:
     asked = large(given.rstrip("?. ")) + "?"
-    return (asked, _sentence(asked, large(wanted.rstrip(".")), rng)) if _words(wanted) <= 12 else None
+    if _words(wanted) > 12 or not teachable(asked, wanted):
+        return None
+    return asked, _sentence(asked, large(wanted.rstrip(".")), rng)
 
 
 def _named(given: str, wanted: str, rng: random.Random) -> Exchange | None:
@@ -239,32 +246,6 @@ def tasks(rows: Iterable[Row], rng: random.Random) -> Iterator[list[Exchange]]:
         exchange = make(re.sub(r" (?=[,.!?;:](?:\s|$))", "", given), re.sub(r" (?=[,.!?;:](?:\s|$))", "", wanted), rng)
         if exchange:
             yield [(exchange[0], re.sub(r"([.!?])\.$", r"\1", exchange[1]))]
-
-
-_BOT_TOPICS = frozenset(
-    ("tech_support", "science", "literature", "trivia", "computers", "food", "sports", "history", "movies")
-)
-
-
-def small_bot(rows: Iterable[Row], rng: random.Random) -> Iterator[list[Exchange]]:  # noqa: ARG001
-    """The first exchange of each entry of a small-talk set, on subjects where it claims nothing about itself."""
-    seen: set[str] = set()
-    for row in rows:
-        said = [" ".join(normalise(text).split()) for _, text in turns_of(row)]
-        if field(row, "category") not in _BOT_TOPICS or len(said) < 2 or _CODE.search(said[1]):
-            continue
-        asked, answer = large(said[0].lower() if said[0].isupper() else said[0]), large(said[1])
-        if (
-            "?" in answer
-            or re.search(r"\b(?:i|my|you|your)\b|xfind", f"{answer} {asked}", re.IGNORECASE)
-            or _words(asked) < 3
-            or _words(answer) > 50
-        ):
-            continue
-        if asked.lower() in seen:
-            continue
-        seen.add(asked.lower())
-        yield [(asked, answer if ends_sentence(answer) else answer + ".")]
 
 
 def turns_of(row: Row) -> list[tuple[str, str]]:

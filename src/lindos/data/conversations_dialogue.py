@@ -1,4 +1,4 @@
-"""Talk between people as talk with an assistant: bookings, chats about things in the world, five-sentence stories."""
+"""Talk between people as talk with an assistant: bookings, and five-sentence stories told on request."""
 
 from __future__ import annotations
 
@@ -10,13 +10,6 @@ from lindos.data.clean import normalise
 from lindos.data.conversations_asked import alternating, turns_of
 from lindos.data.conversations_voice import Exchange, fill, large, pick
 from lindos.data.readers.base import Row, ends_sentence, field
-
-# An assistant that has not been anywhere should not learn to say it has: of itself it may only think, know or agree.
-_LIVED = re.compile(
-    r"\b(?:my|mine|me|we|our|us|i'?(?:ve|d|ll|m)|lol|haha"
-    r"|i(?! (?:think|agree|know|see|guess|believe|suppose|wonder|hear|understand|bet|hope|mean)\b))\b",
-    re.IGNORECASE,
-)
 
 
 def _turns(row: Row) -> list[tuple[str, str]]:
@@ -33,30 +26,6 @@ def bookings(rows: Iterable[Row], rng: random.Random) -> Iterator[list[Exchange]
         exchanges = [(asked, answer) for (_, asked), (_, answer) in zip(said[::2], said[1::2], strict=False)]
         if len(exchanges) >= 2:
             yield [(large(asked), large(answer)) for asked, answer in exchanges[: 2 + int(rng.random() * 4)]]
-
-
-def chats(rows: Iterable[Row], rng: random.Random) -> Iterator[list[Exchange]]:
-    """Stretches of two or three exchanges about the world in which the answering side claims no life of its own."""
-    for row in rows:
-        said = _turns(row)
-        start = 0
-        while start + 4 <= len(said):
-            stretch = said[start : start + (6 if rng.random() < 0.4 else 4)]
-            stretch = stretch[: len(stretch) // 2 * 2]
-            exchanges = [
-                (large(asked), large(answer))
-                for (_, asked), (_, answer) in zip(stretch[::2], stretch[1::2], strict=True)
-            ]
-            if all(_sound(asked, answer) for asked, answer in exchanges):
-                yield exchanges
-                break
-            start += 2 if rng.random() < 0.7 else 1
-
-
-def _sound(asked: str, answer: str) -> bool:
-    if _LIVED.search(answer) or not 4 <= len(answer.split()) <= 40 or not 3 <= len(asked.split()) <= 45:
-        return False
-    return ends_sentence(answer) and not answer.isupper() and answer.count("!") < 3 and "`" not in answer
 
 
 _NAMED = re.compile(

@@ -17,7 +17,7 @@ from lindos.data.files import is_jsonl, read_rows
 from lindos.data.gather import Tally
 from lindos.data.harvest import place
 from lindos.data.mix import KeepOut
-from lindos.data.overlap import Overlaps, index_evaluations
+from lindos.data.overlap import PROMPT, Overlaps, index_evaluations, plain
 from lindos.specs import Message
 
 _WEB = re.compile(r"https?:|www\.|\b\w+\.(?:com|org|net)\b|\b[\w.]+@[\w.]+\.\w{2,3}\b", re.IGNORECASE)
@@ -39,9 +39,21 @@ class Made:
         return " ".join(message.content.replace(SOURCE, "") for message in self.messages)
 
 
-def plain(text: str) -> str:
-    """Words only, lowercased: two questions that differ in case and signs are the same."""
-    return " ".join(re.findall(r"[a-z0-9]+", text.lower().replace("'", "")))
+class Phrases:
+    """Texts, as `plain` words, that no message may be or hold ("Hey Lindos, ... please?")."""
+
+    def __init__(self, texts: Iterable[str]):
+        self.texts = frozenset(texts)
+        self.lengths = sorted({len(text.split()) for text in self.texts})
+
+    def within(self, text: str) -> bool:
+        """Whether `text` holds one of them."""
+        words = plain(text).split()
+        return any(
+            " ".join(words[start : start + length]) in self.texts
+            for length in self.lengths
+            for start in range(len(words) - length + 1)
+        )
 
 
 @dataclass
@@ -49,17 +61,17 @@ class Filter:
     """Lets conversations through that are clean and share nothing with what is kept for measuring."""
 
     overlaps: Overlaps | None
-    short: frozenset[str]
+    short: Phrases
     """Evaluation questions too short to hold a run of words that is looked for, whole."""
-    questions: frozenset[str]
+    questions: Phrases
     kinds: Counter[str] = field(default_factory=Counter)
 
     @classmethod
     def made(cls, keep_out: KeepOut | None, root: Path, questions: Path | None) -> Filter:
         """Index the evaluations under `root` and read the questions kept for the model card. Raises DataError."""
         overlaps = index_evaluations(root / keep_out.folder, keep_out.words) if keep_out else None
-        short = frozenset(_short_questions(root / keep_out.folder, keep_out.words)) if keep_out else frozenset()
-        return cls(overlaps, short, _asked_in(questions) if questions else frozenset())
+        short = Phrases(_short_questions(root / keep_out.folder, keep_out.words) if keep_out else ())
+        return cls(overlaps, short, Phrases(_asked_in(questions) if questions else ()))
 
     def kept(self, made: Iterable[Made], tally: Tally, seen: set[bytes]) -> Iterator[Made]:
         """The clean conversations, each once; what was dropped and why is added to the tally."""
@@ -85,10 +97,12 @@ class Filter:
         """Why a conversation is left out, "" if it is not."""
         if any(not message.content for message in made.messages):
             return "empty turn"
-        if any(plain(message.content) in self.questions for message in made.messages if message.role == "user"):
+        if any(self.questions.within(message.content) for message in made.messages if message.role == "user"):
             return "a question kept for the model card"
-        if any(plain(message.content) in self.short for message in made.messages):
+        if any(self.short.within(message.content) for message in made.messages):
             return "a question of an evaluation"
+        if any(_foreign(message.content) for message in made.messages):
+            return "not English"
         text = made.text
         if has_slur(text):
             return "unwanted words"
@@ -110,6 +124,22 @@ class Filter:
                 yield item
 
 
+# fmt: off
+_ELSEWHERE = frozenset((
+    "der", "und", "ist", "nicht", "ein", "eine", "ich", "das", "auf", "mit", "wir", "dem", "den", "el", "los", "las",
+    "que", "para", "una", "por", "con", "est", "les", "une", "pas", "vous", "je", "il", "dans", "pour", "che", "non",
+    "della", "sono", "het", "een", "niet",
+))
+# fmt: on
+
+
+def _foreign(text: str) -> bool:
+    """Whether a text in Latin letters is in another language than English, by its small words."""
+    words = re.findall(r"[a-z]+", text.lower())
+    found = [word for word in words if word in _ELSEWHERE]
+    return len(set(found)) >= 3 and len(found) > 0.15 * len(words)
+
+
 def _normalised(message: Message) -> Message:
     return message.model_copy(update={"content": normalise(message.content)})
 
@@ -121,14 +151,14 @@ def _short_questions(folder: Path, words: int) -> Iterator[str]:
         for row in read_rows(path):
             for name in _QUESTION_FIELDS:
                 value = row.get(name)
-                text = plain(re.sub(r"^Question:", "", value)) if isinstance(value, str) else ""
+                text = plain(PROMPT.sub("", value)) if isinstance(value, str) else ""
                 if 4 <= len(text.split()) < words:
                     yield text
 
 
-def _asked_in(path: Path) -> frozenset[str]:
+def _asked_in(path: Path) -> list[str]:
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise DataError(f"{path}: cannot be read as a list of questions: {error}") from None
-    return frozenset(plain(str(item["ask"])) for item in table.get("question", []))
+    return [plain(str(item["ask"])) for item in table.get("question", [])]

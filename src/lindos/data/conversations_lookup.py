@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import itertools
 import random
 import re
 from collections import Counter
@@ -117,7 +118,11 @@ def countries(rows: Iterable[Row], rng: random.Random) -> Iterator[list[Exchange
                 ]
             roll = rng.random()
             if roll < 0.25:
-                other = pick(rng, [each for each in known if what in each and each is not facts])
+                others = [each for each in known if what in each and each is not facts]
+                if not others:
+                    yield exchanges
+                    continue
+                other = pick(rng, others)
                 asked = pick(rng, ("And {the}?", "And of {the}?", "What about {the}?", "How about {the}?"))
                 if "of" not in asked.split() or what in ("capital", "population", "currency"):
                     exchanges.append((fill(asked, other), _about(what, other, rng)[1]))
@@ -207,10 +212,11 @@ def _country(row: Row) -> dict[str, str] | None:
     text = normalise(html.unescape(field(row, "text")))
     name = _line(text, "conventional short form") or _line(text, "conventional long form")
     name = re.sub(r"\s*\(.*|^the ", "", name, flags=re.IGNORECASE).strip()
-    capital = re.split(r"[;,(]", _section(text, "Capital", "name"))[0].strip()
+    name = "Dominican Republic" if name == "Dominican" else name
+    capital = re.split(r"[;,(]| in [A-Z]", _section(text, "Capital", "name"))[0].strip()
     total = re.search(r"### Population\ntotal: ([\d,]+)", text)
     people = int(total[1].replace(",", "")) if total else 0
-    if not name or name == "none" or not capital or capital == "none" or people < 100_000 or len(name) > 32:
+    if name in ("", "none", "European Union") or not capital or capital == "none" or people < 100_000 or len(name) > 32:
         return None
     the = f"the {name}" if _WITH_THE.match(name) else name
     facts = {"the": the, "capital": capital, "population": _rounded(people)}
@@ -221,22 +227,36 @@ def _country(row: Row) -> dict[str, str] | None:
     return facts | {what: told for what, told in found.items() if told}
 
 
+_REGION = re.compile(
+    r"(?:(?:North|South|East|West|Central|Middle|Northern|Southern|Eastern|Western|Southeastern|Southwestern|Northeastern"
+    r"|Northwestern|Northcentral) )*(?:Africa|Asia|Europe|America|Oceania|East|Caribbean)"
+)
+
+
 def _where(text: str) -> str:
     where = re.split(r"[;,(]| bordering", _line(text, "Location"))[0].split(":")[-1].strip()
-    if where.startswith(("Middle", "Caribbean")):
+    where = where.removeprefix("interior ")
+    if not _REGION.fullmatch(where):
+        return ""
+    if where in ("Middle East", "Caribbean"):
         return f"the {where}"
     return re.sub(r"^(?:Northern|Southern|Eastern|Western|Central)", lambda m: m[0].lower(), where)
 
 
 def _neighbours(text: str) -> str:
-    borders = re.findall(r"([A-Z][A-Za-z' ]+?)(?: \([^)]*\))? [\d,.]+ km", _line(text, "border countries"))
-    return listed([border.strip() for border in borders]) if 0 < len(borders) <= 9 else ""
+    found = re.findall(r"([A-Z][A-Za-z' -]+?)(?: \([^)]*\))? [\d,.]+ km", _line(text, "border countries"))
+    borders = list(dict.fromkeys(border.strip() for border in found if "Base" not in border))
+    return listed(borders) if 0 < len(borders) <= 9 else ""
 
 
 def _languages(text: str) -> str:
-    spoken = _line(text, "Languages").split(",")
-    spoken = [re.sub(r"\s*\(.*?\)|[\d.]+%|official.*", "", part).strip() for part in spoken]
-    spoken = [part for part in spoken if re.fullmatch(r"[A-Z][A-Za-z ]{2,20}", part)]
+    """The official ones, else the first of those that are counted, up to three; nothing where the line is a tale."""
+    line = _line(text, "Languages")
+    official = re.findall(r"(?:^|[,;] ?)([A-Z][A-Za-z ]{2,20}?)(?: [\d.]+%)? \(official\b", line)
+    if official:
+        return listed(official[:3])
+    parts = [re.sub(r" [\d.]+%", "", part).strip() for part in re.sub(r"\([^()]*\)", "", line).split(";")[0].split(",")]
+    spoken = list(itertools.takewhile(lambda part: re.fullmatch(r"[A-Z][A-Za-z]{2,20}", part), parts))
     return listed(spoken[:3]) if spoken else ""
 
 

@@ -176,7 +176,7 @@ _TOLD: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], tuple[
         (
             "Hello {v}. I'm Lindos.",
             "Nice to meet you, {v}. I'm the small one.",
-            "Hello {v}. I'll remember that until you close the page.",
+            "Hello {v}. I'll remember that until the end of this chat.",
         ),
         ("What is my name?", "What's my name?", "Do you remember my name?", "Who am I?"),
         ("{v}.", "Your name is {v}.", "You're {v}. I was paying attention."),

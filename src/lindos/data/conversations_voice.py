@@ -43,6 +43,8 @@ _CONTRACTED = {
     "Where is ": "Where's ",
     "I am ": "I'm ",
 }
+_SILENT_H = re.compile(r"heir|hour|honest|honou?r")
+_YOU_OR_ONE = re.compile(r"uni(?![nmd])|u[st][eiu]|ut[io]|ur[aeio](?!n\b)|ubiq|eu|ewe|one\b|once\b|oui")
 _SPELLED = {"favourite": "favorite", "colour": "color", "centimetre": "centimeter", "metre": "meter", "grey": "gray"}
 
 
@@ -74,8 +76,10 @@ def large(text: str) -> str:
 
 
 def with_article(noun: str) -> str:
-    """ "a fox", "an owl"."""
-    return f"{'an' if noun[:1].lower() in 'aeiou' and not noun.startswith('uni') else 'a'} {noun}"
+    """ "a fox", "an owl", "a unicorn", "an hour"."""
+    sound = noun.lower()
+    vowel = bool(_SILENT_H.match(sound)) or (sound[:1] in tuple("aeiou") and not _YOU_OR_ONE.match(sound))
+    return f"{'an' if vowel else 'a'} {noun}"
 
 
 def pick(rng: random.Random, options: Sequence[Any], weights: Sequence[float] | None = None) -> Any:

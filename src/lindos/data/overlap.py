@@ -1,7 +1,8 @@
 """Keeping evaluations out of training text: runs of words that both share, found by hashes.
 
 A run is ten words, lowercased, without punctuation. Both sides are hashed to 64 bits with NumPy, a few megabytes of
-text at a time; a small table of flags answers nearly all lookups, a sorted array the rest.
+text at a time; a small table of flags answers nearly all lookups, a sorted array the rest. Questions shorter than a
+run are looked for whole.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from lindos.data.files import is_jsonl, read_rows
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 _FLAG_BITS = 25
 _LETTER = np.array([chr(b).isalnum() or b >= 0x80 for b in range(256)])
-_PROMPT = re.compile(r"^(?:Question|Context|Passage|Q|Goal)\s*:\s*|\n?(?:Answer|A)\s*:\s*$")
+_QUESTION = re.compile(r"[^.?!\n]+\?")
+PROMPT = re.compile(r"^(?:Question|Context|Passage|Q|Goal)\s*:\s*|\n?(?:Answer|A)\s*:\s*$")
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Overlaps:
     hashes: np.ndarray  # uint64, sorted
     masks: np.ndarray  # uint64
     flags: np.ndarray  # bool [2 ** _FLAG_BITS]
+    short: dict[str, int]
+    """Questions of four words and more that are shorter than a run, as `plain` words, and their bits."""
 
     def find(self, texts: Sequence[str]) -> list[tuple[str, ...]]:
         """For each text the names of the evaluation sets it shares a run with."""
@@ -44,6 +48,9 @@ class Overlaps:
         at = np.minimum(np.searchsorted(self.hashes, runs), max(len(self.hashes) - 1, 0))
         hit = self.hashes[at] == runs if len(self.hashes) else np.zeros(len(runs), bool)
         np.bitwise_or.at(found, owners[hit], self.masks[at[hit]])
+        for number, text in enumerate(texts):
+            for question in _QUESTION.findall(text):
+                found[number] |= np.uint64(self.short.get(plain(PROMPT.sub("", question.strip())), 0))
         return [self._named(int(mask)) for mask in found]
 
     def _named(self, mask: int) -> tuple[str, ...]:
@@ -51,20 +58,31 @@ class Overlaps:
 
     def save(self, path: Path) -> None:
         """Write to an .npz file, so that worker processes can read it."""
-        np.savez(path, names=np.array(self.names), words=self.words, hashes=self.hashes, masks=self.masks)
+        np.savez(
+            path,
+            names=np.array(self.names),
+            words=self.words,
+            hashes=self.hashes,
+            masks=self.masks,
+            questions=np.array(list(self.short), str),
+            bits=np.array(list(self.short.values()), np.uint64),
+        )
 
     @classmethod
     def load(cls, path: Path) -> Overlaps:
         """What `save` wrote."""
         with np.load(path) as held:
             names = tuple(str(name) for name in held["names"])
-            return cls._made(names, int(held["words"]), held["hashes"], held["masks"])
+            short = dict(zip(held["questions"].tolist(), held["bits"].tolist(), strict=True))
+            return cls._made(names, int(held["words"]), held["hashes"], held["masks"], short)
 
     @classmethod
-    def _made(cls, names: tuple[str, ...], words: int, hashes: np.ndarray, masks: np.ndarray) -> Overlaps:
+    def _made(
+        cls, names: tuple[str, ...], words: int, hashes: np.ndarray, masks: np.ndarray, short: dict[str, int]
+    ) -> Overlaps:
         flags = np.zeros(1 << _FLAG_BITS, bool)
         flags[hashes >> np.uint64(64 - _FLAG_BITS)] = True
-        return cls(names, words, hashes, masks, flags)
+        return cls(names, words, hashes, masks, flags, short)
 
 
 def index_evaluations(folder: Path, words: int = 10) -> Overlaps:
@@ -77,14 +95,25 @@ def index_evaluations(folder: Path, words: int = 10) -> Overlaps:
     names = tuple(str(path.relative_to(folder)).split(".")[0] for path in files)
     hashes: list[np.ndarray] = []
     masks: list[np.ndarray] = []
+    short: dict[str, int] = {}
     for bit, path in enumerate(files):
-        runs = np.unique(_runs(list(_texts(path)), words)[0])
+        texts = list(_texts(path))
+        runs = np.unique(_runs(texts, words)[0])
+        for text in texts:
+            asked = plain(text) if text.rstrip().endswith("?") else ""
+            if 4 <= len(asked.split()) < words:
+                short[asked] = short.get(asked, 0) | 1 << bit
         hashes.append(runs)
         masks.append(np.full(len(runs), 1 << bit, np.uint64))
     merged, place = np.unique(np.concatenate(hashes), return_inverse=True)
     combined = np.zeros(len(merged), np.uint64)
     np.bitwise_or.at(combined, place, np.concatenate(masks))
-    return Overlaps._made(names, words, merged, combined)
+    return Overlaps._made(names, words, merged, combined, short)
+
+
+def plain(text: str) -> str:
+    """Words only, lowercased: two questions that differ in case and signs are the same."""
+    return " ".join(re.findall(r"[a-z0-9]+", text.lower().replace("'", "")))
 
 
 def _is_evaluation(path: Path) -> bool:
@@ -92,19 +121,23 @@ def _is_evaluation(path: Path) -> bool:
 
 
 def _texts(path: Path) -> Iterator[str]:
+    rows: list[dict[str, Any]]
     if path.suffix == ".csv":
-        with path.open(encoding="utf-8", newline="") as file:
-            rows: list[dict[str, Any]] = list(csv.DictReader(file))
+        try:
+            with path.open(encoding="utf-8", newline="") as file:
+                rows = list(csv.DictReader(file))
+        except (OSError, ValueError, csv.Error) as error:
+            raise DataError(f"{path}: cannot be read: {error}") from None
     else:
         rows = list(read_rows(path))
     for row in rows:
-        fields = [_PROMPT.sub("", normalise(text)) for text in _strings(row)]
+        fields = [PROMPT.sub("", normalise(text)) for text in _strings(row)]
         yield from fields
         # A passage and its last word are one text to whoever reads them (LAMBADA), and so are question and answer.
         opening = row.get("context") or row.get("query")
         closing = row.get("continuation") or row.get("answer")
         if isinstance(opening, str) and isinstance(closing, str):
-            yield f"{_PROMPT.sub('', normalise(opening))} {normalise(closing)}"
+            yield f"{PROMPT.sub('', normalise(opening))} {normalise(closing)}"
 
 
 def _strings(value: Any) -> Iterator[str]:
