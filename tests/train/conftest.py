@@ -15,13 +15,13 @@ from lindos.text import load_tokenizer
 from tests.conftest import TINY_TEXT
 
 
-def write_data(folder: Path, tokenizer_dir: Path, *, seed: int = 0) -> Path:
+def write_data(folder: Path, tokenizer_dir: Path, *, seed: int = 0, heldout: int = 12) -> Path:
     """A data set of shuffled sentences, with a held-out part."""
     tokenizer = load_tokenizer(tokenizer_dir)
     rng = np.random.default_rng(seed)
     sentences = TINY_TEXT.splitlines()
     with DatasetWriter(folder, name="tiny", vocabulary=tokenizer.vocabulary) as writer:
-        sizes: dict[Literal["train", "heldout"], int] = {"train": 120, "heldout": 12}
+        sizes: dict[Literal["train", "heldout"], int] = {"train": 120, "heldout": heldout}
         for split, count in sizes.items():
             shard = writer.part(split)
             for _ in range(count):

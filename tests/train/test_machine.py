@@ -8,7 +8,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from lindos.model.precision import multiplies_bf16, product_dtype
+from lindos.model.hardware import multiplies_bf16, product_dtype
 from lindos.specs import SpecError
 from lindos.train import Journal, RunFile, Trainer
 from lindos.train.machine import prepare_platform

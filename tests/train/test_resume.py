@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 from safetensors.torch import load_file
 
 from lindos.model.formats import load_model
@@ -22,9 +25,10 @@ from lindos.train.checkpoint import newest_checkpoint, save_checkpoint
 from tests.train.conftest import write_data, write_run
 
 
-def losses(folder: Path) -> dict[int, tuple]:
+def losses(folder: Path) -> list[tuple]:
+    """(step, loss, norm) in the order of the journal: a step that stands there twice is seen."""
     lines = Journal.read(folder / "metrics.jsonl")
-    return {line["step"]: (line["loss"], line["norm"]) for line in lines if line["kind"] == "step"}
+    return [(line["step"], line["loss"], line["norm"]) for line in lines if line["kind"] == "step"]
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -208,3 +212,89 @@ def test_a_checkpoint_from_before_a_field_existed_is_continued(run_table, tmp_pa
     del meta["run"]["data"]["separate"], meta["run"]["router"]
     (checkpoint.path / "meta.json").write_text(json.dumps(meta))
     assert Trainer(run, tmp_path, resume=True).step == 4
+
+
+def test_killed_before_the_first_checkpoint_nothing_stands_twice_in_the_journal(run_table, tmp_path, undisturbed):
+    run = RunFile.parse(run_table)
+    trainer = Trainer(run, tmp_path / "it")
+    for _ in range(3):
+        trainer._one_step()  # as if killed now: nothing saved
+    with (tmp_path / "it" / "metrics.jsonl").open("a") as journal:
+        journal.write('{"kind": "step", "st')
+    Trainer(run, tmp_path / "it", resume=True).train()
+    assert losses(tmp_path / "it") == losses(undisturbed)
+
+
+def test_another_network_under_the_same_name_is_refused(run_table, tmp_path):
+    Trainer(RunFile.parse(run_table), tmp_path / "it").train(steps=4)
+    table = json.loads(Path(run_table["model"]).read_text())
+    Path(run_table["model"]).write_text(json.dumps({**table, "attention_softcap": 20.0, "title": "the same"}))
+    with pytest.raises(SpecError, match=r"attention_softcap: the run began with 30\.0, now it is 20\.0"):
+        Trainer(RunFile.parse(run_table), tmp_path / "it", resume=True)
+    Path(run_table["model"]).write_text(json.dumps({**table, "title": "the same"}))
+    assert Trainer(RunFile.parse(run_table), tmp_path / "it", resume=True).step == 4
+
+
+def test_a_run_that_started_from_other_weights_is_refused_or_put_aside(run_table, tmp_path):
+    for seed, name in ((1, "one"), (2, "two")):
+        Trainer(RunFile.parse({**run_table, "seed": seed}), tmp_path / name).export(tmp_path / name / "model")
+    start = tmp_path / "start"
+    shutil.copytree(tmp_path / "one" / "model", start)
+    run = RunFile.parse({**run_table, "start": str(start)})
+    Trainer(run, tmp_path / "it").train(steps=4)
+    shutil.move(start, tmp_path / "elsewhere")
+    moved = RunFile.parse({**run_table, "start": str(tmp_path / "elsewhere")})
+    assert Trainer(moved, tmp_path / "it", resume=True).step == 4  # the same weights in another place
+    shutil.copytree(tmp_path / "two" / "model", start)
+    with pytest.raises(SpecError, match="holds other weights than those the run began with"):
+        Trainer(run, tmp_path / "it", resume=True)
+    anew = Trainer(run, tmp_path / "it", resume=True, renew=True)
+    assert anew.step == 0
+    assert torch.equal(anew.model.embedding, load_model(start, dtype=anew.model.embedding.dtype).embedding)
+    kept, _ = newest_checkpoint(tmp_path / "it.before-1" / "checkpoints")
+    assert kept is not None
+    assert kept.step == 4
+
+
+def test_a_start_of_another_shape_or_tokenizer_is_refused(run_table, tmp_path, tiny_model_dir):
+    folder = tmp_path / "start"
+    shutil.copytree(tiny_model_dir, folder)
+    (folder / "tokenizer.json").write_text((folder / "tokenizer.json").read_text() + "\n")
+    with pytest.raises(SpecError, match="reads with another tokenizer"):
+        Trainer(RunFile.parse({**run_table, "start": str(folder)}), tmp_path / "it")
+    table = json.loads(Path(run_table["model"]).read_text())
+    Path(run_table["model"]).write_text(json.dumps({**table, "rope_base": 5000.0}))
+    with pytest.raises(SpecError, match="rope_base"):
+        Trainer(RunFile.parse({**run_table, "start": str(tiny_model_dir)}), tmp_path / "it")
+
+
+def test_data_without_held_out_text_are_trained_on_without_evaluations(run_table, tmp_path, tiny_tokenizer_dir):
+    write_data(tmp_path / "data", tiny_tokenizer_dir, heldout=0)
+    run_table["data"]["path"] = str(tmp_path / "data")
+    Trainer(RunFile.parse(run_table), tmp_path / "it").train()
+    kinds = {line["kind"] for line in Journal.read(tmp_path / "it" / "metrics.jsonl")}
+    assert "step" in kinds
+    assert "evaluation" not in kinds
+
+
+def test_what_a_model_writes_is_never_taken_for_markup(run_table, tmp_path, monkeypatch):
+    monkeypatch.setattr("lindos.train.loop.sample_text", lambda *_, **__: "so [/b] it [sic] goes")
+    told = io.StringIO()
+    Trainer(RunFile.parse(run_table), tmp_path, console=Console(file=told, width=200)).train(steps=6)
+    assert "so [/b] it [sic] goes" in told.getvalue()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of torch, about its own tracing
+def test_killed_as_pebble_is_trained_the_losses_continue_bit_for_bit(run_table, tmp_path):
+    """Compiled chains, two threads, documents kept apart, masks of every size."""
+    run_table["machine"] = {"threads": 2, "compile": True}
+    run_table["data"]["separate"] = True
+    run_table["checkpoint"]["every"] = 2
+    run_file = write_run(tmp_path / "run.json", run_table)
+    subprocess.run(command(run_file, tmp_path / "whole"), check=True, stdout=subprocess.DEVNULL)
+    _killed_run(run_file, tmp_path / "killed", kills=3, seed=5)
+    assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
+    whole, killed = weights(tmp_path / "whole"), weights(tmp_path / "killed")
+    assert all(torch.equal(whole[name], killed[name]) for name in whole)

@@ -17,6 +17,14 @@ def command(
         Path | None, typer.Option(help="Where checkpoints, journal and model go.  [default: work/runs/NAME]")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the newest whole checkpoint.")] = False,
+    renew: Annotated[
+        bool,
+        typer.Option(
+            "--renew",
+            help="With --resume: where data, start weights or run file have changed since the run began, put the old "
+            "run aside and begin anew, instead of refusing.",
+        ),
+    ] = False,
     steps: Annotated[int | None, typer.Option(min=1, help="End this leg after so many steps.")] = None,
     minutes: Annotated[float | None, typer.Option(min=0.0, help="End this leg after so many minutes.")] = None,
 ) -> None:
@@ -30,7 +38,7 @@ def command(
 
     run = RunFile.load(run_file)
     folder = out or Path("work/runs") / run.name
-    trainer = Trainer(run, folder, resume=resume, console=console)
+    trainer = Trainer(run, folder, resume=resume, renew=renew, console=console)
     spec = run.spec
     console.print(
         f"{run.name}: {spec.parameters:,} parameters, {spec.active_parameters:,} active per token; "

@@ -23,6 +23,7 @@ from lindos.engine.scheduler import Scheduler, Work
 from lindos.model.formats.opening import open_source
 from lindos.model.formats.own import fill
 from lindos.model.formats.source import TensorSource
+from lindos.model.hardware import usable_cores
 from lindos.specs import ModelSpec, SpecError
 from lindos.text import ChatTemplate, Tokenizer, chat_template, load_tokenizer
 
@@ -134,7 +135,7 @@ def _threads(spec: ModelSpec, options: EngineOptions) -> int:
         return options.threads
     if os.environ.get("OMP_NUM_THREADS"):
         return torch.get_num_threads()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     return max(1, cores // 2) if spec.active_parameters < TINY else cores
 
 

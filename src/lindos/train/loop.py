@@ -15,29 +15,19 @@ from rich.markup import escape
 
 from lindos.data import BatchPlan, TokenDataset
 from lindos.model import Transformer, initialise
-from lindos.model.elementwise import fuse_elementwise
 from lindos.model.formats import load_model, require_replaceable, save_model
 from lindos.specs import LindosError, SpecError
-from lindos.train.checkpoint import newest_checkpoint, prune, save_checkpoint
+from lindos.train.checkpoint import Checkpoint, newest_checkpoint, prune, save_checkpoint
 from lindos.train.journal import Journal
 from lindos.train.machine import prepare_platform
 from lindos.train.optimizer import MasterWeights, Optimizer
+from lindos.train.origin import ChangedRun, check_origin, check_start, origin_of
 from lindos.train.run_file import RunFile, learning_rate
 from lindos.train.sample import sample_text
 from lindos.train.step import StepResult, accumulate, held_out_loss
 
 MOST_SKIPS = 5
 """So many steps in a row without a finite gradient end the run."""
-MAY_CHANGE = (
-    "schedule",
-    "evaluate",
-    "sample",
-    "checkpoint",
-    "machine",
-    "data.path",
-    "start",
-)
-"""What a resumed run may have changed in its file."""
 
 
 class TrainingError(LindosError):
@@ -47,15 +37,26 @@ class TrainingError(LindosError):
 class Trainer:
     """One run in one process. `train` does its steps; everything else is preparation."""
 
-    def __init__(self, run: RunFile, folder: Path, *, resume: bool = False, console: Console | None = None) -> None:
-        """Raises SpecError, CheckpointError or the data room's errors; nothing is written before all is in order."""
+    def __init__(
+        self,
+        run: RunFile,
+        folder: Path,
+        *,
+        resume: bool = False,
+        renew: bool = False,
+        console: Console | None = None,
+    ) -> None:
+        """`resume` continues what `folder` holds; with `renew` a run there that began otherwise is put aside instead.
+
+        Raises SpecError, CheckpointError or the data room's errors; nothing is written before all is in order."""
         self.run, self.folder = run, folder
         self.console = console or Console()
         self.step = 0
         self._skips = 0
         self._stopping = False
         self.platform = prepare_platform(run.machine)
-        self._fuse()
+        if run.machine.compile and not self.platform.fused:
+            self.console.print("no C++ compiler here: element-wise work runs unfused (slower, rounded otherwise)")
         self.data = TokenDataset.open(Path(run.data.path), split="train")
         self.plan = BatchPlan(self.data, sequence=run.data.sequence, batch=run.data.batch, seed=run.data.seed)
         self.held_out = self._held_out_batches()
@@ -69,16 +70,15 @@ class Trainer:
         self.master = MasterWeights(self.model)
         self.optimizer = Optimizer(self.master, run.optimizer)
         self.journal = Journal(folder / "metrics.jsonl", self.console)
-        self._begin(resume)
-
-    def _fuse(self) -> None:
-        if self.run.machine.compile and not fuse_elementwise():
-            self.console.print("no C++ compiler here: element-wise work runs unfused (slower, same results)")
+        self.origin = origin_of(run, self.data, self.plan)
+        self._begin(resume, renew)
 
     def _make_model(self) -> Transformer:
         dtype, device = self.platform.dtype, self.platform.device
         if self.run.start:
-            return load_model(Path(self.run.start), dtype=dtype, device=device)
+            model = load_model(Path(self.run.start), dtype=dtype, device=device)
+            check_start(self.run, model.spec, self.data)
+            return model
         model = Transformer(self.run.spec, dtype=dtype, device=device)
         initialise(model, self.run.seed)
         return model
@@ -91,6 +91,9 @@ class Trainer:
         return self.data.tokenizer.bos
 
     def _held_out_batches(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        if not any(part.split == "heldout" for part in self.data.meta.parts):
+            self.console.print(f"{self.run.data.path} holds no held-out text: the run goes without evaluations")
+            return []
         data = TokenDataset.open(Path(self.run.data.path), split="heldout")
         rows = self.run.data.micro_batch
         plan = BatchPlan(data, sequence=self.run.data.sequence, batch=rows, seed=0)
@@ -101,10 +104,10 @@ class Trainer:
     def checkpoints(self) -> Path:
         return self.folder / "checkpoints"
 
-    def _begin(self, resume: bool) -> None:
+    def _begin(self, resume: bool, renew: bool) -> None:
         checkpoint, passed = newest_checkpoint(self.checkpoints)
         for line in passed:
-            self.console.print(f"[yellow]{line}[/yellow]")
+            self.console.print(f"[yellow]{escape(line)}[/yellow]")
         if checkpoint is None:
             if resume and passed:
                 raise TrainingError(f"{self.checkpoints}: no checkpoint is whole; start anew without --resume")
@@ -117,11 +120,8 @@ class Trainer:
                 f"{self.folder} holds a run at step {checkpoint.step}; continue it with --resume or name another --out"
             )
         else:
-            self._check_same_run(checkpoint.meta)
-            checkpoint.restore(self.optimizer.tensors())
-            self.step = checkpoint.step
-            self.journal.rewind(self.step)
-            self._tell_changes(checkpoint.meta["environment"])
+            self._continue(checkpoint, renew)
+        self.journal.rewind(self.step)
         require_replaceable(self.folder / "model")
         # Masters are fp32 copies of what the model was made with; the model is always their cast.
         self.master.publish()
@@ -130,28 +130,28 @@ class Trainer:
             "leg", step=self.step, environment=self.platform.environment(), run=self.run.model_dump(mode="json")
         )
 
+    def _continue(self, checkpoint: Checkpoint, renew: bool) -> None:
+        try:
+            check_origin(checkpoint.meta, self.origin)
+        except ChangedRun as error:
+            if not renew:
+                raise
+            aside = _free_name(self.folder)
+            self.folder.rename(aside)
+            self.console.print(f"{escape(str(error))}: the run begins anew, the old one is in {aside}")
+            return
+        checkpoint.restore(self.optimizer.tensors())
+        self.step = checkpoint.step
+        self._tell_changes(checkpoint.meta["environment"])
+
     def _tell_changes(self, before: dict[str, Any]) -> None:
         now = self.platform.environment()
-        changed = [f"{key} {before.get(key)} then, {now[key]} now" for key in now if now[key] != before.get(key)]
+        changed = [f"{key} {before[key]} then, {now[key]} now" for key in now if before.get(key, now[key]) != now[key]]
         if changed:
             self.console.print(
-                f"resumed on another machine or version ({'; '.join(changed)}): losses continue, but not bit for bit"
+                f"resumed on another machine or version ({escape('; '.join(changed))}): losses continue, but not bit "
+                "for bit"
             )
-
-    def _check_same_run(self, meta: dict[str, Any]) -> None:
-        if meta["data_fingerprint"] != self.data.fingerprint:
-            raise SpecError(
-                f"{self.run.data.path}: its fingerprint {self.data.fingerprint[:12]} is not that of the data the run "
-                f"began with, {meta['data_fingerprint'][:12]}"
-            )
-        began = RunFile.parse(meta["run"], where="the run in the checkpoint")  # fields added since have their defaults
-        before, now = (_flat(run.model_dump(mode="json")) for run in (began, self.run))
-        for key in sorted(before.keys() | now.keys()):
-            if before.get(key) != now.get(key) and not key.startswith(MAY_CHANGE):
-                raise SpecError(
-                    f"{key}: the run began with {before.get(key)!r}, its file now says {now.get(key)!r}; "
-                    "put it back or start a new run"
-                )
 
     def train(self, *, steps: int | None = None, minutes: float | None = None) -> int:
         """Run until the schedule ends, or this leg's `steps` or `minutes` do; returns the step reached.
@@ -228,6 +228,8 @@ class Trainer:
         self.journal.tell_step(fields, self.run.schedule.steps)
 
     def _evaluate(self) -> None:
+        if not self.held_out:
+            return
         loss = held_out_loss(self.model, self.held_out, start_token=self.start_token)
         self.journal.write("evaluation", step=self.step - 1, tokens=self.step * self.run.tokens_per_step, loss=loss)
         self.console.print(f"held-out loss {loss:.4f} nats a token after {self.step:,} steps", highlight=False)
@@ -240,11 +242,7 @@ class Trainer:
             self.console.print(f"  {shown}", highlight=False)
 
     def _save(self) -> None:
-        meta = {
-            "run": self.run.model_dump(mode="json"),
-            "data_fingerprint": self.data.fingerprint,
-            "environment": self.platform.environment(),
-        }
+        meta = {**self.origin, "environment": self.platform.environment()}
         save_checkpoint(self.checkpoints, self.step, self.optimizer.tensors(), meta)
         prune(self.checkpoints, self.run.checkpoint.keep)
 
@@ -260,11 +258,9 @@ class Trainer:
         return {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
 
 
-def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    out: dict[str, Any] = {}
-    for key, value in table.items():
-        if isinstance(value, dict):
-            out |= _flat(value, f"{prefix}{key}.")
-        else:
-            out[prefix + key] = value
-    return out
+def _free_name(folder: Path) -> Path:
+    """A name beside `folder` that nothing has yet."""
+    number = 1
+    while (found := folder.with_name(f"{folder.name}.before-{number}")).exists():
+        number += 1
+    return found

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from lindos.model.precision import product_dtype
+from lindos.model.hardware import product_dtype
 from lindos.train.run_file import OptimizerSection
 
 State = dict[str, Tensor]

@@ -11,6 +11,7 @@ from lindos.specs import ModelSpec, Spec, SpecError, load_model_spec, read_table
 
 Count = Annotated[int, Field(gt=0)]
 Positive = Annotated[float, Field(gt=0)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -41,9 +42,9 @@ class OptimizerSection(Spec):
     """Peak learning rate of adamw."""
     matrix_lr: Positive = 0.02
     """Peak learning rate of muon."""
-    betas: tuple[Share, Share] = (0.9, 0.95)
+    betas: tuple[Decay, Decay] = (0.9, 0.95)
     eps: Positive = 1e-8
-    momentum: Share = 0.95
+    momentum: Decay = 0.95
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
     """Decoupled, on matrices only, times the learning rate."""
     clip: Positive = 1.0
