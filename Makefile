@@ -36,28 +36,33 @@ $(VENV)/bin/python:
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing Lindos and what it needs (PyTorch is the large part; this happens once, a few minutes) ..."
-	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar on -c constraints.txt $(PIP_ARGS) -e .
+	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -c constraints.txt $(PIP_ARGS) -e .
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing Lindos with its development tools (once) ..."
-	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar on -c constraints.txt $(PIP_ARGS) -e '.[dev]'
+	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -c constraints.txt $(PIP_ARGS) -e '.[dev]'
 	@touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-peers: pyproject.toml constraints.txt | $(VENV)/bin/python
-	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar on -c constraints.txt $(PIP_ARGS) -e '.[dev,peers]'
+	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -c constraints.txt $(PIP_ARGS) -e '.[dev,peers]'
 	@touch $@ $(VENV)/.installed-dev $(VENV)/.installed
 
-# Everything that made the bundled model; each part goes on where it was stopped. DATA holds the texts and eval/.
+# Everything that made the bundled model. DATA holds the texts and eval/. Each part goes on where it was stopped; what
+# depends on something that has changed (a mix, a run file, the weights before it) is made anew, the old run put aside.
 DATA ?= ../shared/data
 BUNDLED := src/lindos/bundled/pebble
 
-pebble: $(VENV)/.installed
-	test -e work/pebble/pretrain/meta.json || $(BIN)/lindos data prepare runs/pebble-data.toml --root $(DATA) --out work/pebble/pretrain
-	test -e work/pebble/chat/meta.json || $(BIN)/lindos data conversations runs/pebble-chat-data.toml --root $(DATA) --tokenizer work/pebble/pretrain --out work/pebble/chat
-	$(BIN)/lindos train runs/pebble.toml --resume
-	$(BIN)/lindos train runs/pebble-chat.toml --resume
-	rm -rf work/pebble/bundled
+work/pebble/pretrain/meta.json: runs/pebble-data.toml | $(VENV)/.installed
+	$(BIN)/lindos data prepare runs/pebble-data.toml --root $(DATA) --out work/pebble/pretrain
+
+work/pebble/chat/meta.json: runs/pebble-chat-data.toml $(wildcard src/lindos/data/voice/*.toml) work/pebble/pretrain/meta.json
+	$(BIN)/lindos data conversations runs/pebble-chat-data.toml --root $(DATA) --tokenizer work/pebble/pretrain --out work/pebble/chat
+
+pebble: $(VENV)/.installed work/pebble/pretrain/meta.json work/pebble/chat/meta.json
+	$(BIN)/lindos train runs/pebble.toml --resume --renew
+	$(BIN)/lindos train runs/pebble-chat.toml --resume --renew
+	rm -rf work/pebble/bundled work/pebble/evaluation.json
 	$(BIN)/lindos convert work/runs/pebble-chat/model work/pebble/bundled --to own --dtype bf16
 	$(BIN)/lindos evaluate work/pebble/bundled --root $(DATA) --data work/pebble/pretrain --data work/pebble/chat \
 	  --run work/runs/pebble --run work/runs/pebble-chat --made-by "make pebble" --json work/pebble/evaluation.json --card

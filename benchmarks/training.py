@@ -1,17 +1,18 @@
 """Training speed beside transformers' MixtralForCausalLM of the same shape.
 
-Both in bf16, on the same batch, with their optimiser step, the same number of threads and the allocator tuned alike;
-Mixtral with grouped expert products, fused attention (it has no soft cap to compute) and fused AdamW. Whole training
-steps are timed, each side in a process of its own, in turn.
+Both in the format this machine multiplies at speed (bf16 where it has units for it), on the same batch, with their
+optimiser step, the same number of threads and the allocator tuned alike; Mixtral with grouped expert products, fused
+attention (it has no soft cap to compute) and fused AdamW. Whole training steps are timed, each side in a process of its
+own, in turn. Two comparisons: both sides as they are, and both under torch.compile (Lindos compiles its element-wise
+chains, Mixtral the whole model).
 
-    python -m benchmarks.training [--model pebble] [--rows 16] [--sequence 512] [--rounds 7]
+    python -m benchmarks.training [--model pebble] [--rows 16] [--sequence 512] [--rounds 7] [--precision bf16]
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -23,6 +24,7 @@ import torch
 from benchmarks.pairs import Contender, compare, serve_rounds
 from lindos.model import Transformer, initialise
 from lindos.model.elementwise import fuse_elementwise
+from lindos.model.hardware import product_dtype, usable_cores
 from lindos.specs import load_model_spec
 from lindos.train import RunFile
 from lindos.train.memory import keep_freed_memory
@@ -39,7 +41,7 @@ def batches(options: argparse.Namespace, vocabulary: int):
 
 def lindos_step(options: argparse.Namespace) -> Callable[[], float]:
     """A step of `lindos train`."""
-    fuse_elementwise(not options.plain)
+    fuse_elementwise(options.compile)
     spec = load_model_spec(options.model)
     run = RunFile.parse(
         {
@@ -50,7 +52,7 @@ def lindos_step(options: argparse.Namespace) -> Callable[[], float]:
             "schedule": {"steps": 1000},
         }
     )
-    model = Transformer(spec, dtype=torch.bfloat16)
+    model = Transformer(spec, dtype=_dtype(options))
     initialise(model, 0)
     optimizer = Optimizer(MasterWeights(model), run.optimizer)
     mask = np.ones((options.rows, options.sequence), bool)
@@ -86,14 +88,14 @@ def mixtral_step(options: argparse.Namespace) -> Callable[[], float]:
         attn_implementation="sdpa",
         experts_implementation=options.experts,
     )
-    model = transformers.MixtralForCausalLM(config).to(torch.bfloat16).train()
-    if options.compile_peer:
+    model = transformers.MixtralForCausalLM(config).to(_dtype(options)).train()
+    if options.compile:
         model.compile()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
     source = batches(options, spec.vocabulary)
 
     def step() -> float:
-        # The labels are shifted inside, so both sides predict `sequence` tokens.
+        # The labels are shifted inside: one token a row fewer is predicted, of a sequence as long.
         tokens = torch.from_numpy(next(source))[:, :-1]
         began = time.perf_counter()
         loss = model(input_ids=tokens, labels=tokens, use_cache=False).loss
@@ -115,10 +117,11 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=16)
     parser.add_argument("--sequence", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--threads", type=int, default=usable_cores())
     parser.add_argument("--optimizer", choices=["adamw", "muon"], default="adamw", help="of the Lindos side")
-    parser.add_argument("--plain", action="store_true", help="Lindos without compiled element-wise chains")
-    parser.add_argument("--compile-peer", action="store_true", help="Mixtral under torch.compile")
+    parser.add_argument("--precision", choices=["auto", "bf16", "fp32"], default="auto")
+    parser.add_argument("--compile", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--only", choices=["plain", "compiled"], help="one of the two comparisons")
     parser.add_argument("--experts", default="grouped_mm", help="Mixtral's implementation of the experts")
     options = parser.parse_args()
     if options.serve:
@@ -128,7 +131,14 @@ def main() -> None:
         return
     shared = [f"--model={options.model}", f"--rows={options.rows}", f"--sequence={options.sequence}"]
     shared += [f"--threads={options.threads}", f"--optimizer={options.optimizer}", f"--experts={options.experts}"]
-    shared += ["--plain"] * options.plain + ["--compile-peer"] * options.compile_peer
+    shared += [f"--precision={options.precision}"]
+    print(f"{options.model}, {options.rows} x {options.sequence} tokens, {_dtype(options)}, {options.threads} threads")
+    for way in ("plain", "compiled"):
+        if options.only in (None, way):
+            _compare(way, [*shared, *(["--compile"] if way == "compiled" else [])], options)
+
+
+def _compare(way: str, shared: list[str], options: argparse.Namespace) -> None:
     ours = Contender("lindos", "benchmarks.training", "--side=lindos", *shared)
     theirs = Contender("mixtral", "benchmarks.training", "--side=mixtral", *shared)
     try:
@@ -138,8 +148,13 @@ def main() -> None:
         theirs.close()
     tokens = options.rows * options.sequence
     for name, column in (("lindos", 0), ("mixtral", 1)):
-        print(f"{name:8} {tokens / statistics.median(p[column] for p in pairs):8,.0f} tokens/s (median)")
-    print(f"lindos is {ratio} times as fast as mixtral, {options.rounds} rounds")
+        print(f"{way}: {name:8} {tokens / statistics.median(p[column] for p in pairs):8,.0f} tokens/s (median)")
+    print(f"{way}: lindos is {ratio} times as fast as mixtral, {options.rounds} rounds")
+
+
+def _dtype(options: argparse.Namespace) -> torch.dtype:
+    formats = {"auto": product_dtype(), "bf16": torch.bfloat16, "fp32": torch.float32}
+    return formats[options.precision]
 
 
 if __name__ == "__main__":

@@ -104,3 +104,20 @@ def test_no_file_names_a_path_of_one_machine():
         path = ROOT / name
         if path.suffix in {".py", ".md", ".toml", ".js", ".css", ".html", ".yaml", ""} and os.path.isfile(path):
             assert not wrong.search(path.read_text(encoding="utf-8", errors="replace")), name
+
+
+def test_the_bundled_model_is_small_and_made_by_run_files_that_are_here():
+    from lindos.assistant import bundled_model
+    from lindos.data import load_mix
+    from lindos.data.conversations import load_chat_mix
+    from lindos.model.formats import check_directory
+    from lindos.train import RunFile
+
+    files = list(bundled_model().iterdir())
+    assert sum(path.stat().st_size for path in files) < 48 << 20
+    assert {"MODEL_CARD.md", "loss.svg", "tokenizer.json", "config.json"} <= {path.name for path in files}
+    assert check_directory(bundled_model()) == len(files) - 1
+    for name in ("pebble", "pebble-chat"):
+        assert RunFile.load(ROOT / "runs" / f"{name}.toml").spec.name == "pebble"
+    assert load_mix(ROOT / "runs" / "pebble-data.toml").keep_out is not None
+    assert load_chat_mix(ROOT / "runs" / "pebble-chat-data.toml").keep_out is not None

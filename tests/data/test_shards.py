@@ -213,3 +213,12 @@ def test_fuzzed_sets_open_or_are_refused(
 def test_the_room_is_torch_free():
     code = "import sys, lindos.data; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_set_whose_replacement_was_killed_at_the_last_moment_comes_back(tmp_path, small_set):
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    shutil.copytree(small_set, tmp_path / f".set.{gone.pid}.old")
+    with DatasetWriter(tmp_path / "set", name="other", vocabulary=300):
+        assert TokenDataset.open(tmp_path / "set", verify=True).meta.fingerprint
+    assert os.listdir(tmp_path) == ["set"]

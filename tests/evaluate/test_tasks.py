@@ -86,6 +86,9 @@ def test_a_missing_set_and_an_unknown_task_are_named(tmp_path: Path, tiny_model_
         evaluate(tiny_model_dir, tasks=["blim"], root=tmp_path)
     with pytest.raises(EvaluationError, match="LINDOS_SHARED"):
         evaluate(tiny_model_dir, tasks=["blimp"])
+    for device in ("toaster", "cuda:99", "meta"):
+        with pytest.raises(EvaluationError, match="device"):
+            evaluate(tiny_model_dir, tasks=[], device=device)
 
 
 def test_a_whole_evaluation_is_saved_and_added_to(tiny_model_dir: Path, root: Path, tmp_path: Path):
@@ -95,9 +98,13 @@ def test_a_whole_evaluation_is_saved_and_added_to(tiny_model_dir: Path, root: Pa
     path = tmp_path / "kept" / "figures.json"
     first.save(path)
     assert Evaluation.load(path) == first
-    both = first.merged(evaluate(tiny_model_dir, tasks=["lambada"], root=root))
+    kept: list[Evaluation] = []
+    both = first.merged(evaluate(tiny_model_dir, tasks=["lambada"], root=root, keep=kept.append))
+    assert [[task.task for task in each.tasks] for each in kept] == [["lambada"]]
     assert [task.task for task in both.tasks] == ["piqa", "lambada"]
     assert both.answers == first.answers
+    with pytest.raises(EvaluationError, match="other weights"):
+        first.merged(first.model_copy(update={"weights": "another"}))
     path.write_text("{", encoding="utf-8")
     with pytest.raises(EvaluationError, match="cannot be read"):
         Evaluation.load(path)

@@ -62,10 +62,24 @@ def command(
     console = Console(stderr=True)
     names = [name.strip() for name in tasks.split(",") if name.strip() not in ("", "none")]
     kept = Evaluation.load(json) if json is not None and json.is_file() else None
-    found = evaluate(model, tasks=names, root=_root(root), data=data or (), limit=limit, device=device, console=console)
-    found = kept.merged(found) if kept is not None else found
-    if json is not None:
-        found.save(json)
+
+    def keep(so_far: Evaluation) -> Evaluation:
+        whole = so_far if kept is None else kept.merged(so_far)
+        if json is not None:
+            whole.save(json)
+        return whole
+
+    found = evaluate(
+        model,
+        tasks=names,
+        root=_root(root),
+        data=data or (),
+        limit=limit,
+        device=device,
+        console=console,
+        keep=keep,
+    )
+    found = keep(found)
     _show(found)
     if card:
         path = write_model_card(model, found, runs=run or (), data=data or (), made_by=made_by or ())

@@ -172,6 +172,7 @@ class DatasetWriter:
     """
 
     def __init__(self, out: Path, *, name: str, vocabulary: int):
+        out = Path(os.path.abspath(out))  # "." has a name, too
         self.out, self._name, self.vocabulary = out, name, vocabulary
         self.folder = out.with_name(f".{out.name}.{os.getpid()}.part")
         self._parts: list[Part] = []
@@ -197,6 +198,14 @@ class DatasetWriter:
             owner = left.name.split(".")[-2]
             if owner.isdigit() and not _alive(int(owner)):
                 shutil.rmtree(left, ignore_errors=True)
+        # Killed between its last two renames, a writer left the set it was about to replace beside its place.
+        for left in self.out.parent.glob(f".{self.out.name}.*.old"):
+            owner = left.name.split(".")[-2]
+            if owner.isdigit() and not _alive(int(owner)):
+                if self.out.exists():
+                    shutil.rmtree(left, ignore_errors=True)
+                else:
+                    left.rename(self.out)
 
     def part(self, prefix: str, *, masked: bool = False) -> ShardWriter:
         """A writer whose files lie under `prefix`, such as "books" or "heldout/books"."""

@@ -150,7 +150,14 @@ def _bits(evaluation: Evaluation) -> str:
         for each in evaluation.bits
     ]
     heads = ("data set", "group", "bits per byte", "nats per token", "tokens")
-    return f"## Held-out text\n\nIn conversations only the assistant's words count.\n\n{table(heads, rows)}"
+    words = "In conversations only the assistant's words count, and each conversation is read alone."
+    if len({each.data for each in evaluation.bits}) > 1:
+        words += (
+            " The data sets draw on some of the same sources, each with a held-out part of its own: what is held out "
+            "of a later one may have been read, in another form, in an earlier one, and own templates recombine the same "
+            "texts."
+        )
+    return f"## Held-out text\n\n{words}\n\n{table(heads, rows)}"
 
 
 def _answers(evaluation: Evaluation, *, kept_out: bool) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -13,10 +14,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from lindos.data import TokenDataset
 from lindos.evaluate.answers import SYSTEM, answers, fixed_questions
 from lindos.evaluate.bits import bits_per_byte
-from lindos.evaluate.record import BitsResult, Evaluation, TaskResult
+from lindos.evaluate.record import Evaluation
 from lindos.evaluate.scoring import EvaluationError
 from lindos.evaluate.tasks import TASKS, load_items, run_task
-from lindos.model.formats import load_model
+from lindos.model.formats import load_model, weights_digest
 from lindos.specs import nearest
 from lindos.text import Tokenizer, load_tokenizer
 
@@ -34,13 +35,15 @@ def evaluate(
     most_tokens: int = 120,
     device: str = "cpu",
     console: Console | None = None,
+    keep: Callable[[Evaluation], object] | None = None,
 ) -> Evaluation:
     """Measure the model in `directory`.
 
     `root` is the data root whose `eval/` the tasks read; `data` are prepared sets whose held-out text gives bits per
     byte; `limit` takes only so many questions of each group of a task (and windows of each group of text); an
-    answer ends after `most_tokens`. The network computes in fp32, whatever its weights are stored in. Raises
-    EvaluationError, and what opening the model or the data raises.
+    answer ends after `most_tokens`. The network computes in fp32, whatever its weights are stored in. `keep` is handed
+    what there is after each part, so that a failure in the last one loses nothing. Raises EvaluationError, and what
+    opening the model or the data raises.
     """
     for name in tasks:
         if name not in EVERYTHING:
@@ -51,33 +54,48 @@ def evaluate(
     if wanted and root is None:
         raise EvaluationError("where the evaluation sets lie is not known: give --root FOLDER, or set LINDOS_SHARED")
     tokenizer: Tokenizer = load_tokenizer(directory)
-    model = load_model(directory, dtype=torch.float32, device=device).eval()
-    results: list[TaskResult] = []
-    bits: list[BitsResult] = []
-    told = ()
+    model = load_model(directory, dtype=torch.float32, device=_device(device)).eval()
+    found = Evaluation(
+        model=model.spec,
+        weights=weights_digest(directory),
+        environment={"torch": torch.__version__, "device": device, "threads": torch.get_num_threads()},
+    )
+
+    def add(**more: Any) -> None:
+        nonlocal found
+        found = found.model_copy(update=more)
+        if keep is not None:
+            keep(found)
+
     with _progress(console or Console(stderr=True)) as bars:
         for task in wanted:
             line = bars.add_task(task.title, total=None)
             items = load_items(task, root or Path(), limit)
             began = time.monotonic()
             result = run_task(task, model, tokenizer, items, _on(bars, line))
-            results.append(result.model_copy(update={"limit": limit, "seconds": time.monotonic() - began}))
+            result = result.model_copy(update={"limit": limit, "seconds": time.monotonic() - began})
+            add(tasks=(*found.tasks, result))
         if "bits" in tasks:
             for folder in data:
                 dataset = TokenDataset.open(folder, split="heldout")
                 line = bars.add_task(f"held-out text of {dataset.meta.name}", total=len(dataset.parts))
-                bits += bits_per_byte(model, dataset, limit=limit, progress=_on(bars, line))
+                measured = bits_per_byte(model, dataset, limit=limit, progress=_on(bars, line))
+                add(bits=(*found.bits, *measured))
         if "answers" in tasks:
             line = bars.add_task("questions", total=None)
             told = answers(model, tokenizer, fixed_questions(), most_tokens=most_tokens, progress=_on(bars, line))
-    return Evaluation(
-        model=model.spec,
-        tasks=tuple(results),
-        bits=tuple(bits),
-        answers=told,
-        system=SYSTEM if told else "",
-        environment={"torch": torch.__version__, "device": device, "threads": torch.get_num_threads()},
-    )
+            add(answers=told, system=SYSTEM)
+    return found
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise EvaluationError(f"'{name}' is no device; use cpu or cuda") from None
+    if device.type not in ("cpu", "cuda") or (device.type == "cuda" and not torch.cuda.is_available()):
+        raise EvaluationError(f"device '{name}' was asked for, but torch finds none here; use cpu")
+    return device
 
 
 def _on(bars: Progress, line: TaskID):

@@ -69,6 +69,8 @@ class Evaluation(Spec):
     answers: tuple[Answer, ...] = ()
     system: str = ""
     """The system message the answers were given under."""
+    weights: str = ""
+    """A digest of the weights that were measured."""
     environment: dict[str, Any] = Field(default_factory=dict)
 
     def save(self, path: Path) -> None:
@@ -93,7 +95,14 @@ class Evaluation(Spec):
         return found
 
     def merged(self, other: Evaluation) -> Evaluation:
-        """This evaluation, with what `other` (of the same model) measured in place of its own."""
+        """This evaluation, with what `other` measured in place of its own.
+
+        Raises EvaluationError where the two were taken on different weights: figures of two models make no card.
+        """
+        if (self.model, self.weights) != (other.model, other.weights):
+            raise EvaluationError(
+                f"the figures kept of {self.model.name} are of other weights; keep those of these in another file"
+            )
         tasks = {each.task: each for each in (*self.tasks, *other.tasks)}
         bits = {(each.data, each.group): each for each in (*self.bits, *other.bits)}
         return other.model_copy(

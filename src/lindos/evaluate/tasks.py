@@ -67,7 +67,7 @@ def run_task(
     task: Task, model: Transformer, tokenizer: Tokenizer, items: Sequence[Item], progress: Progress | None = None
 ) -> TaskResult:
     """Score every choice of every question and judge them."""
-    start = () if tokenizer.bos is None else (tokenizer.bos,)
+    start = (tokenizer.bos,) if tokenizer.starts_with_bos and tokenizer.bos is not None else ()
     requests = [_request(start, item.prompt, choice, tokenizer) for item in items for choice in item.choices]
     scores = score(model, requests, progress=progress)
     grouped: list[list[Score]] = []
@@ -79,9 +79,11 @@ def run_task(
 
 
 def _request(start: tuple[int, ...], prompt: str, choice: str, tokenizer: Tokenizer) -> Request:
-    words = tuple(tokenizer.encode(choice))
+    words = tuple(tokenizer.encode(prompt + choice))
     if prompt:
-        return Request(start + tuple(tokenizer.encode(prompt)), words)
+        # Encoded together and cut, as the evaluation harness does: a tokenizer may put a space before a text by itself.
+        cut = len(tokenizer.encode(prompt))
+        return Request(start + words[:cut], words[cut:])
     # Without a start token the first token of a sentence can only be given, not predicted.
     return Request(start, words) if start else Request(words[:1], words[1:])
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
 from lindos.data import BatchPlan, TokenDataset
+from lindos.model.formats import weights_digest
 from lindos.specs import ModelSpec, SpecError
-from lindos.train.checkpoint import sha256_of
 from lindos.train.run_file import RunFile
 
 MAY_CHANGE = ("schedule", "evaluate", "sample", "checkpoint", "machine", "data.path", "start")
@@ -70,12 +69,6 @@ def check_start(run: RunFile, spec: ModelSpec, data: TokenDataset) -> None:
     theirs = Path(run.start) / "tokenizer.json"
     if theirs.is_file() and theirs.read_bytes() != (data.folder / "tokenizer.json").read_bytes():
         raise SpecError(f"{run.start}: reads with another tokenizer than the data in {run.data.path}")
-
-
-def weights_digest(directory: Path) -> str:
-    """One SHA-256 over all safetensors files of a model directory."""
-    digests = [f"{path.name} {sha256_of(path)}\n" for path in sorted(directory.glob("*.safetensors"))]
-    return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def _plain(spec: ModelSpec) -> dict[str, Any]:

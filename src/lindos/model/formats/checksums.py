@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -24,6 +25,25 @@ def write_checksums(
         if path.is_file() and path.name != CHECKSUMS and path.name not in leave_out
     }
     write_json(directory / CHECKSUMS, {"files": files})
+
+
+def weights_digest(directory: Path | str) -> str:
+    """One SHA-256 for all weights of a model directory, from its `checksums.json` where Lindos wrote one.
+
+    Where it did not, names, sizes and times stand for the contents, which may be hundreds of gigabytes.
+    """
+    directory = Path(directory)
+    noted: object = {}
+    if (directory / CHECKSUMS).is_file():
+        noted = read_table(directory / CHECKSUMS).get("files")
+    known = noted if isinstance(noted, dict) else {}
+    parts = []
+    for path in sorted(path for path in directory.rglob("*") if path.suffix == ".safetensors" or "tensor" in path.name):
+        entry = known.get(path.name)
+        status = path.stat()
+        sha256 = entry.get("sha256") if isinstance(entry, dict) else None
+        parts.append(f"{path.name} {sha256 or (status.st_size, status.st_mtime_ns)}\n")
+    return hashlib.sha256("".join(parts).encode()).hexdigest()
 
 
 def check_directory(directory: Path | str, progress: Callable[[str, int, int], None] | None = None) -> int:
