@@ -105,6 +105,11 @@ class ScriptedChatModel:
     async def wait_ready(self) -> ModelInfo:
         return self.info
 
+    async def wait_fault(self) -> EngineError:
+        while self.fault is None:
+            await asyncio.sleep(0.01)
+        return self.fault
+
     async def submit(
         self,
         messages: Sequence[Message] | None = None,

@@ -82,6 +82,10 @@ class EngineChatModel:
             raise type(self._fault)(str(self._fault))
         return self.info
 
+    async def wait_fault(self) -> EngineError:
+        await asyncio.wait({self._keeper})
+        return self._fault or EngineDied("the engine was closed")
+
     async def submit(
         self,
         messages: Sequence[Message] | None = None,

@@ -108,6 +108,10 @@ class ChatModel(Protocol):
         """Wait until it is loaded. Raises EngineError when it cannot be."""
         ...
 
+    async def wait_fault(self) -> EngineError:
+        """Wait until it will never answer (again), however long it lives; returns why."""
+        ...
+
     async def submit(
         self,
         messages: Sequence[Message] | None = None,

@@ -31,7 +31,8 @@ def command(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes any free one.")] = 8420,
     data: Data = None,
     api_key: Annotated[
-        str | None, typer.Option(envvar="LINDOS_API_KEY", help="Key that every request must carry.", show_envvar=True)
+        str | None,
+        typer.Option(envvar="LINDOS_API_KEY", help="Key that requests to /v1 and /api must carry.", show_envvar=True),
     ] = None,
     allow_host: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Another name this server goes by, behind a proxy.")
@@ -92,13 +93,16 @@ def run_server(
     console.print("Lindos has ended; the conversations are kept.")
 
 
+_TELL_SECONDS = 10
+
+
 class Progress:
     """How far loading has come: one line that changes in a terminal, a line now and then in a log."""
 
     def __init__(self, console: Console, name: str) -> None:
         self._console = console
         self._name = name
-        self._started = time.monotonic()
+        self._started = self._told = time.monotonic()
         self._status = console.status(f"Loading {name} ...") if console.is_terminal else None
         if self._status:
             self._status.start()
@@ -107,8 +111,12 @@ class Progress:
 
     def show(self, loading: Loading) -> None:
         """Something of the model was loaded."""
+        words = f"Loading {self._name}: {loading.message} ({loading.fraction:.0%})"
         if self._status:
-            self._status.update(f"Loading {self._name}: {loading.message} ({loading.fraction:.0%})")
+            self._status.update(words)
+        elif time.monotonic() - self._told > _TELL_SECONDS:
+            self._told = time.monotonic()
+            self._console.print(words, highlight=False)
 
     def done(self, info: ModelInfo) -> None:
         """The model can answer."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import io
 import sys
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -122,7 +125,7 @@ class Session:
 
     async def _answer(self) -> dict[str, Any]:
         messages = told(self.persona, self._messages)
-        sampling = chat_sampling(self._model.info)
+        sampling = chat_sampling(await self._model.wait_ready())  # after a death the engine is started again
         async with await self._model.submit(messages, sampling=sampling, truncate="oldest") as answer:
             if answer.dropped:
                 self.say.print(f"[dim](the oldest {answer.dropped} messages do not fit any more)[/dim]")
@@ -152,11 +155,14 @@ class Session:
 def _questions(say: Console, interactive: bool) -> Iterator[str]:
     """The lines typed or piped in, without the empty ones."""
     if not interactive:
+        if isinstance(sys.stdin, io.TextIOWrapper):
+            sys.stdin.reconfigure(errors="replace")
         for line in sys.stdin:
             if line.strip():
                 yield line.strip()
         return
-    import readline  # noqa: F401 - gives `input` editing and history
+    with contextlib.suppress(ImportError):  # some Pythons come without it
+        import readline  # noqa: F401 - gives `input` editing and history
 
     interrupted = False
     while True:
@@ -212,4 +218,6 @@ def _persona(known: dict[str, Persona], name: str) -> Persona:
 
 def _harmless(character: str) -> str:
     """Control characters could move the cursor or worse; a model has no business doing that."""
-    return character if character in "\n\t" or character.isprintable() else "\ufffd"
+    if character in "\n\t" or character in "\u200c\u200d":  # the last two join and part the letters of some scripts
+        return character
+    return "\ufffd" if unicodedata.category(character) in ("Cc", "Cs", "Cf", "Cn") else character

@@ -313,7 +313,7 @@ def _again(fault: EngineError) -> EngineError:
 def _refusal(frame: protocol.Frame) -> EngineError:
     if frame["kind"] == "full":
         return QueueFull(frame["message"])
-    return RequestError(frame["message"], param=frame.get("param"))
+    return RequestError(frame["message"], param=frame.get("param"), too_long=frame.get("too_long", False))
 
 
 def _prompt_body(

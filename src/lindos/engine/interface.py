@@ -27,10 +27,12 @@ class QueueFull(EngineError):  # noqa: N818 - callers read it as a state to answ
 class RequestError(EngineError):
     """A request that cannot be served as asked: prompt too long, a parameter out of range, no chat template."""
 
-    def __init__(self, message: str, *, param: str | None = None) -> None:
+    def __init__(self, message: str, *, param: str | None = None, too_long: bool = False) -> None:
         super().__init__(message)
         self.param = param
         """The parameter that is at fault, where one is."""
+        self.too_long = too_long
+        """Whether it would do with a shorter prompt."""
 
 
 class EngineDied(EngineError):  # noqa: N818 - it reports what happened to the process

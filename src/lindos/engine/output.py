@@ -64,12 +64,15 @@ class OutputText:
         """The text to show after this token."""
         if self._detokenizer is None or self._tokenizer is None or token >= self._tokenizer.vocabulary:
             return ""
-        text = self._detokenizer.push(token)
-        if self._trimming:
-            text = text.lstrip()
-            self._trimming = not text
-        return self._matcher.push(text)
+        return self._trimmed(self._matcher.push(self._detokenizer.push(token)))
 
     def flush(self) -> str:
         """The rest, at the end of the request. An unfinished character is left out."""
-        return self._matcher.flush()
+        return self._trimmed(self._matcher.flush())
+
+    def _trimmed(self, text: str) -> str:
+        """Without white space at the beginning. Stop strings that begin with a line end were looked for before."""
+        if self._trimming:
+            text = text.lstrip()
+            self._trimming = not text
+        return text

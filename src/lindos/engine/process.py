@@ -42,7 +42,8 @@ class EngineProcess:
         try:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                *("-m", "lindos.engine.worker", str(theirs.fileno())),
+                # -P: a queue.py in the folder one happens to be in (a model's, say) must not be taken for Python's own.
+                *("-P", "-m", "lindos.engine.worker", str(theirs.fileno())),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.PIPE,

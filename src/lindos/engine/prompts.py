@@ -40,7 +40,8 @@ class PromptBuilder:
             raise RequestError("the prompt is empty", param="prompt")
         room = self._context - len(tokens)
         if room < 1:
-            raise RequestError(self._too_long(len(tokens)), param="prompt" if messages is None else "messages")
+            param = "prompt" if messages is None else "messages"
+            raise RequestError(self._too_long(len(tokens)), param=param, too_long=True)
         stops, stop_tokens, trim = self._ends(chosen, chat=messages is not None)
         return Request(
             id=number,

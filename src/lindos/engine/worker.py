@@ -129,7 +129,7 @@ class Worker:
             request = self._build(frame)
         except RequestError as error:
             self._release(1)
-            self._refuse(number, "request", str(error), error.param)
+            self._refuse(number, "request", str(error), error.param, error.too_long)
             return
         self._send({"op": "accepted", "id": number, "prompt_tokens": request.prompt_tokens, "dropped": request.dropped})
         self._inbox.put(request)
@@ -145,8 +145,10 @@ class Worker:
             traceback.print_exc()
             raise RequestError(f"the prompt cannot be read: {type(error).__name__}: {error}") from None
 
-    def _refuse(self, number: int, kind: str, message: str, param: str | None = None) -> None:
-        self._send({"op": "refused", "id": number, "kind": kind, "message": message, "param": param})
+    def _refuse(self, number: int, kind: str, message: str, param: str | None = None, too_long: bool = False) -> None:
+        self._send(
+            {"op": "refused", "id": number, "kind": kind, "message": message, "param": param, "too_long": too_long}
+        )
 
     # Both.
 

@@ -154,8 +154,8 @@ def _bits(evaluation: Evaluation) -> str:
     if len({each.data for each in evaluation.bits}) > 1:
         words += (
             " The data sets draw on some of the same sources, each with a held-out part of its own: what is held out "
-            "of a later one may have been read, in another form, in an earlier one, and own templates recombine the same "
-            "texts."
+            "of a later one may have been read, in another form, in an earlier one, and own templates recombine the "
+            "same texts."
         )
     return f"## Held-out text\n\n{words}\n\n{table(heads, rows)}"
 

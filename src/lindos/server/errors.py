@@ -60,6 +60,14 @@ def json_response(content: Any, status: int = 200, headers: Mapping[str, str] | 
     return Response(json.dumps(content, separators=(",", ":")), status, headers, media_type="application/json")
 
 
+def public_words(fault: Exception) -> str:
+    """The first line of what went wrong. What the engine's process wrote before it died is for the log alone."""
+    first, _, rest = str(fault).partition("\n")
+    if rest:
+        log.error("%s", fault)
+    return first.removesuffix("; the last it wrote:")
+
+
 def as_api_error(error: Exception) -> ApiError:
     """What a client is told about `error`. What is nobody's business is logged and answered with 500."""
     match error:
@@ -69,9 +77,11 @@ def as_api_error(error: Exception) -> ApiError:
             wait = {"Retry-After": str(RETRY_SECONDS)}
             return ApiError(503, str(error), code="queue_full", headers=wait)
         case RequestError():
-            return ApiError(400, str(error), param=error.param)
+            code = "context_length_exceeded" if error.too_long else None
+            return ApiError(400, str(error), param=error.param, code=code)
         case EngineError():
-            return ApiError(503, str(error), code="model_unavailable", headers={"Retry-After": str(RETRY_SECONDS)})
+            wait = {"Retry-After": str(RETRY_SECONDS)}
+            return ApiError(503, public_words(error), code="model_unavailable", headers=wait)
         case NotFound():
             return ApiError(404, str(error))
         case StarletteHTTPException():

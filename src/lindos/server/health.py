@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from lindos.server.errors import RETRY_SECONDS, ApiError
+from lindos.server.errors import RETRY_SECONDS, ApiError, public_words
 from lindos.server.service import ServiceOf
 
 router = APIRouter(tags=["health"])
@@ -31,5 +31,7 @@ async def ready(service: ServiceOf, response: Response) -> Health:
     model = service.model
     if model.ready:
         return Health()
-    message = str(model.fault) if model.fault else f"{model.loading.message} ({model.loading.fraction:.0%})"
+    if model.fault:
+        raise ApiError(503, public_words(model.fault), code="model_unavailable")
+    message = f"{model.loading.message} ({model.loading.fraction:.0%})"
     raise ApiError(503, message, code="model_loading", headers={"Retry-After": str(RETRY_SECONDS)})

@@ -98,9 +98,12 @@ async def _watch(server: _Server, service: Service, on_ready: Callable[[Service]
         await service.model.wait_ready()
     except EngineError:
         server.should_exit = True
-    else:
-        if on_ready:
-            on_ready(service)
+        return
+    if on_ready:
+        on_ready(service)
+    # An engine that keeps dying is given up at last; then a supervisor should see this process end, too.
+    await service.model.wait_fault()
+    server.should_exit = True
 
 
 async def _until(stop: asyncio.Event | None, server: _Server) -> None:

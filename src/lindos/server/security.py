@@ -85,7 +85,9 @@ class Guard:
         if origin is None:
             foreign = headers.get("sec-fetch-site", "none") not in ("none", "same-origin")
         else:
-            foreign = urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
+            # A proxy may put its own name for us into Host; the browser's stands in Origin.
+            place = _netloc(origin)
+            foreign = place != headers.get("host", "").lower() and _host_name(place) not in self._settings.allowed_hosts
         if foreign:
             raise ApiError(403, "a page of another site may not use this server", code="foreign_origin")
 
@@ -128,6 +130,13 @@ def _cookie(headers: Headers) -> str:
     except CookieError:
         return ""
     return found.value if found else ""
+
+
+def _netloc(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
 
 
 def _host_name(host: str) -> str:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, SecretStr, StringConstraints, model_validator
+from pydantic import Field, SecretStr, StringConstraints, field_validator, model_validator
 
 from lindos.assistant.talk import ANSWER_TOKENS, TEMPERATURE, TOP_P
 from lindos.specs import Spec
 from lindos.storage import data_directory
 
 DEFAULT_PORT = 8420
+_PORT = re.compile(r"(?<!:):\d+$")
 Positive = Annotated[float, Field(gt=0)]
 
 
@@ -23,7 +25,7 @@ class Settings(Spec):
     port: Annotated[int, Field(ge=0, le=65535)] = DEFAULT_PORT
     """0 takes any free one."""
     api_key: SecretStr | None = None
-    """When set, every request must carry it (`Authorization: Bearer ...`); the page asks for it once."""
+    """When set, requests to /v1 and /api must carry it (`Authorization: Bearer ...`); the page asks for it once."""
     data: Path = Field(default_factory=data_directory)
     """The folder that holds the database."""
     personas: Path | None = None
@@ -46,6 +48,12 @@ class Settings(Spec):
     """Used on the page."""
     answer_tokens: Annotated[int, Field(gt=0)] = ANSWER_TOKENS
     """Longest answer on the page, in tokens; at most half the model's context."""
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _plain_hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        """Names as they are compared: small letters, no port."""
+        return tuple(host.lower().rpartition(":")[0] if _PORT.search(host) else host.lower() for host in hosts)
 
     @model_validator(mode="after")
     def _guarded(self) -> Self:

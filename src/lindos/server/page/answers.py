@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Literal
 
 from lindos.assistant import Answer, ChatModel, EngineError, Sampling
+from lindos.server.errors import public_words
 from lindos.server.page.blocks import GrowingText, changes
 from lindos.server.settings import Settings
 from lindos.server.sse import finish
@@ -41,6 +42,8 @@ class Run:
         self._render_seconds = 0.0
         self._answer: Answer | None = None
         self._ending: Ending | None = None
+        self._left = False
+        """Whether it ended because nobody watched."""
         self._ended = asyncio.Event()
         self._watchers: set[asyncio.Event] = set()
         self._leaving: asyncio.TimerHandle | None = None
@@ -58,7 +61,7 @@ class Run:
         except asyncio.CancelledError:
             state = self._ending or "interrupted"
         except LindosError as error:
-            state, fields = "failed", {"error": str(error)}
+            state, fields = "failed", {"error": public_words(error)}
         except Exception:
             log.exception("an answer failed")
             state, fields = "failed", {"error": "Something went wrong in the server; its log says more."}
@@ -78,7 +81,7 @@ class Run:
                     await self._save_now_and_then()
                 fault = None
             except EngineError as error:
-                fault = str(error)
+                fault = public_words(error)
         fields: dict[str, Any] = {
             "prompt_tokens": answer.usage.prompt_tokens,
             "completion_tokens": answer.usage.completion_tokens,
@@ -88,8 +91,8 @@ class Run:
         }
         if answer.timing and answer.timing.first_token is not None:
             fields["seconds"] = answer.timing.total - answer.timing.first_token
-        if self._ending:
-            return self._ending, {**fields, "error": ""}
+        if self._ending and answer.finish not in ("stop", "length"):  # else it had ended by itself just before
+            return self._ending, {**fields, "finish": "left" if self._left else fields["finish"], "error": ""}
         return ("failed" if fault else "done"), fields
 
     def _take(self, text: str, tokens: int) -> None:
@@ -186,7 +189,11 @@ class Run:
     def linger(self) -> None:
         """Nobody watches: stop in a while, unless somebody comes."""
         if not self._ended.is_set():
-            self._leaving = asyncio.get_running_loop().call_later(self._settings.linger_seconds, self.stop)
+            self._leaving = asyncio.get_running_loop().call_later(self._settings.linger_seconds, self._abandon)
+
+    def _abandon(self) -> None:
+        self._left = self._ending is None
+        self.stop()
 
 
 class Answers:

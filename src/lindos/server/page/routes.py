@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 import lindos
 from lindos.assistant import DEFAULT_PERSONA
-from lindos.server.errors import ApiError
+from lindos.server.errors import ApiError, public_words
 from lindos.server.page import words
 from lindos.server.page.views import (
     ConversationView,
@@ -63,9 +63,9 @@ async def state(service: ServiceOf) -> StateView:
     info = model.info if model.ready else None
     return StateView(
         version=lindos.__version__,
-        local=service.settings.local,
+        local=service.settings.local and not service.settings.allowed_hosts,
         ready=model.ready,
-        fault=str(model.fault or ""),
+        fault=public_words(model.fault) if model.fault else "",
         loading=LoadingView(message=model.loading.message, fraction=model.loading.fraction),
         model=info
         and ModelView(

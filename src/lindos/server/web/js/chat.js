@@ -14,6 +14,7 @@ export let conversation = null;
 export let writing = null;
 
 let asking = false;
+let opening = 0;
 let listener = () => {};
 
 /** Have `changed` called whenever what is open, or whether an answer is under way, changed. */
@@ -37,15 +38,19 @@ function show(view) {
 
 /** Leave what is open; the next question begins a new conversation. An answer under way goes on. */
 export function fresh() {
+  opening += 1;
   show(null);
 }
 
-/** Open a conversation. Rejects with a Failure. */
+/** Open a conversation; resolves to whether it is the one shown now. Rejects with a Failure. */
 export async function open(id) {
+  const ticket = ++opening;
   const view = await call("GET", `/api/conversations/${id}`);
+  if (ticket !== opening) return false;
   show(view);
   toEnd();
   if (writing !== null) watch(id, writing);
+  return true;
 }
 
 function isOpen(id) {
@@ -54,6 +59,7 @@ function isOpen(id) {
 
 /** Ask something; resolves to whether the server took it. */
 export async function ask(text, persona) {
+  opening += 1; // what is still on its way must not take the question along
   asking = true;
   listener();
   try {
@@ -68,6 +74,7 @@ export async function ask(text, persona) {
 
 /** Ask instead of an earlier question; what followed stays as another version. */
 export async function edit(message, text) {
+  if (asking) return false; // a question is on its way already
   if (busy()) await stop();
   return run(
     `/api/conversations/${conversation.id}/messages`,
@@ -78,6 +85,7 @@ export async function edit(message, text) {
 
 /** Another try at an answer. */
 export async function again(message) {
+  if (asking) return false;
   if (busy()) await stop();
   return run(`/api/messages/${message.parent_id}/answers`, { persona: conversation.persona || null }, message.id);
 }
@@ -114,7 +122,8 @@ function watch(id, answerId) {
 /** Put a stream of events on the page; when it breaks before its end, take it up again. */
 async function follow(id, start, begun = () => {}) {
   const { answerId, ended } = await play(id, start, begun);
-  if (ended || answerId === null) return;
+  if (ended) return;
+  if (answerId === null) throw new Failure(0, "The connection broke before the answer began");
   for (const pause of REATTACH_MS) {
     await new Promise((resolve) => setTimeout(resolve, pause));
     if (!isOpen(id)) return;
@@ -157,19 +166,21 @@ function lose(id, answerId, error) {
 }
 
 function began(data) {
+  asking = false;
+  const last = conversation.messages.at(-1)?.id ?? null;
+  if (last !== data.answer.parent_id && last !== data.answer.id) return listener(); // another version is shown by now
   Object.assign(conversation, data.conversation);
   add(data.answer);
   writing = data.answer.id;
-  asking = false;
   listener();
   announce("Lindos is writing.");
 }
 
 function finished(data) {
+  if (writing === data.answer.id) writing = null;
+  if (!conversation.messages.some((message) => message.id === data.answer.id)) return listener(); // as above
   Object.assign(conversation, data.conversation);
   add(data.answer);
-  writing = null;
-  asking = false;
   listener();
   const words = data.answer.state === "failed" ? `That did not work: ${data.answer.error}` : thread.words(data.answer.id);
   announce(words.length > SAID_ALOUD ? `${words.slice(0, SAID_ALOUD)} … and more.` : words);

@@ -1,6 +1,6 @@
 // Where questions are written: the field, the persona, and the button that sends or stops.
 
-import { $, h, hasKeyboard, memory, setIcon } from "./dom.js";
+import { $, composing, h, memory, sends, setIcon } from "./dom.js";
 import * as chat from "./chat.js";
 import * as thread from "./thread.js";
 import { fit } from "./turn.js";
@@ -95,10 +95,8 @@ export function startComposer() {
     update();
   });
   field.addEventListener("keydown", (event) => {
-    if (event.isComposing) return;
-    if (event.key === "Enter" && !event.shiftKey && !event.ctrlKey && !event.altKey) {
-      // On a phone's keyboard Enter is the only way to a new line.
-      if (!hasKeyboard.matches) return;
+    if (composing(event)) return;
+    if (sends(event)) {
       event.preventDefault();
       send();
     } else if (event.key === "ArrowUp" && !field.value && !chat.busy()) {

@@ -68,6 +68,20 @@ export function setIcon(button, name) {
 
 export const isMac = /Mac|iPhone|iPad/.test(navigator.platform);
 export const hasKeyboard = matchMedia("(hover: hover) and (pointer: fine)");
+/**
+ * Whether a key press in a text field means "send". On a phone's keyboard Enter is the only way to a new line; an
+ * Enter that chooses a word of an input method is none of ours (Safari tells only by its old key code).
+ */
+export function sends(event) {
+  const plain = event.key === "Enter" && !event.shiftKey && !event.ctrlKey && !event.altKey;
+  return plain && !composing(event) && hasKeyboard.matches;
+}
+
+/** Whether a key press belongs to an input method that composes a word. */
+export function composing(event) {
+  return event.isComposing || event.keyCode === 229;
+}
+
 export const isNarrow = matchMedia("(max-width: 820px)");
 
 /** localStorage, where it is allowed. */

@@ -1,6 +1,6 @@
 // Shortcuts that work everywhere on the page.
 
-import { $, isMac } from "./dom.js";
+import { $, composing, isMac } from "./dom.js";
 import * as chat from "./chat.js";
 import * as sidebar from "./sidebar.js";
 import { dialogOpen, showShortcuts } from "./dialogs.js";
@@ -13,7 +13,7 @@ function typing(target) {
 export function startKeys(fresh) {
   $("help").addEventListener("click", showShortcuts);
   document.addEventListener("keydown", (event) => {
-    if (dialogOpen() || event.isComposing) return;
+    if (dialogOpen() || composing(event)) return;
     const mod = isMac ? event.metaKey : event.ctrlKey;
     const key = event.key.toLowerCase();
     let action = null;

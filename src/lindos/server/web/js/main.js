@@ -35,11 +35,14 @@ async function open(id) {
     return;
   }
   try {
-    await chat.open(id);
+    if (!(await chat.open(id))) return; // something else was opened meanwhile
     composer.showPersona(chat.conversation.persona);
   } catch (error) {
     toast(error.status === 404 ? "That conversation is not there any more." : error.message);
-    chat.fresh();
+    // Without this, going back would lead here again and again.
+    const away = error.status === 0 && chat.conversation;
+    history.replaceState(null, "", away ? `/c/${chat.conversation.id}` : "/");
+    if (!away) chat.fresh();
   }
   if (hasKeyboard.matches) $("question").focus();
 }
@@ -47,7 +50,7 @@ async function open(id) {
 function fresh() {
   chat.fresh();
   sidebar.closeDrawer();
-  $("question").focus();
+  if (hasKeyboard.matches) $("question").focus();
 }
 
 function fromAddress() {
@@ -86,7 +89,10 @@ for (const element of document.querySelectorAll("[data-action=new]")) {
     fresh();
   });
 }
-addEventListener("popstate", () => open(fromAddress()));
+addEventListener("popstate", () => {
+  const id = fromAddress();
+  if (id !== (chat.conversation?.id ?? null)) open(id); // else only a place on the page was gone to
+});
 // A server that was away, or another model behind the same address, shows when one comes back to the page.
 addEventListener("focus", status.check);
 

@@ -1,6 +1,6 @@
 // Earlier conversations: found, opened, renamed, deleted. On a narrow window the list is a drawer.
 
-import { $, h, icon, isMac, isNarrow, memory } from "./dom.js";
+import { $, composing, h, icon, isMac, isNarrow, memory } from "./dom.js";
 import { announce, toast } from "./announce.js";
 import { call } from "./api.js";
 import * as chat from "./chat.js";
@@ -12,6 +12,7 @@ const TYPING_MS = 180;
 const DAY = 86_400_000;
 let shown = PAGE;
 let asked = 0;
+let waiting = 0;
 let goTo = () => {};
 
 /** Ask the server for the list again. */
@@ -202,26 +203,32 @@ export function focusSearch() {
   $("search").focus();
 }
 
+/** Open the first that is found for what stands in the field now, not for what stood there before. */
+async function openFirst() {
+  clearTimeout(waiting);
+  await refresh();
+  $("conversations").querySelector("a")?.click();
+}
+
 /** Wire it up; `open(id)` opens a conversation, `open(null)` a new one. */
 export function startSidebar(open) {
   goTo = open;
   if (memory.get("folded") === "yes") $("app").classList.add("folded");
   document.querySelector(".search-key").textContent = isMac ? "⌘K" : "Ctrl K";
-  let waiting = 0;
   $("search").addEventListener("input", () => {
     clearTimeout(waiting);
     waiting = setTimeout(refresh, TYPING_MS);
   });
   $("search").addEventListener("keydown", (event) => {
-    const first = $("conversations").querySelector("a");
+    if (composing(event)) return;
     if (event.key === "Escape" && $("search").value) {
       event.stopPropagation();
       $("search").value = "";
       refresh();
     } else if (event.key === "ArrowDown" || event.key === "Enter") {
       event.preventDefault();
-      if (event.key === "Enter") first?.click();
-      else first?.focus();
+      if (event.key === "Enter") openFirst();
+      else $("conversations").querySelector("a")?.focus();
     }
   });
   $("conversations").addEventListener("keydown", (event) => {

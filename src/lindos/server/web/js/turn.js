@@ -1,6 +1,6 @@
 // One turn of a conversation: its element, and how it changes while it is written.
 
-import { copyText, h, icon, mark } from "./dom.js";
+import { copyText, h, icon, mark, sends } from "./dom.js";
 import { announce } from "./announce.js";
 
 const DONE_MS = 1500;
@@ -62,7 +62,7 @@ function editQuestion(turn, message, actions) {
     if (event.key === "Escape") {
       event.stopPropagation();
       back();
-    } else if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+    } else if (sends(event)) {
       event.preventDefault();
       send();
     }
@@ -154,6 +154,7 @@ function ending(message, actions) {
   if (message.state === "failed") {
     return [failure("That did not work", message.error, "Try again", () => actions.again(message))];
   }
+  if (message.state === "stopped" && message.finish === "left") return note("The page was away, so the answer ended here.");
   if (message.state === "stopped") return note("You stopped this answer.");
   if (message.state === "interrupted") return note("The server ended while this was being written.");
   if (message.finish === "length") return note("Cut off: this is as long as an answer gets here.");
