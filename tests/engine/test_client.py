@@ -37,6 +37,23 @@ async def settled(engine: EngineClient) -> None:
     assert (stats.running, stats.waiting, stats.kv_tokens) == (0, 0, 0)
 
 
+def test_python_files_of_the_folder_one_is_in_are_not_run(tiny_model_dir: Path, tmp_path: Path) -> None:
+    """A folder of weights from anywhere may hold a file named like a module."""
+    (tmp_path / "queue.py").write_text("raise SystemExit(7)")
+    code = f"""
+import asyncio
+from lindos.engine import EngineClient
+async def main():
+    async with await EngineClient.start({str(tiny_model_dir)!r}, threads=1) as engine:
+        print(engine.info.name)
+asyncio.run(main())
+"""
+    script = tmp_path.parent / "start_engine.py"
+    script.write_text(code)
+    done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
 def test_eight_at_once_get_what_each_gets_alone(harness: Harness, tiny_model_dir: Path) -> None:
     engine = harness.engine
 

@@ -93,6 +93,12 @@ def test_the_white_space_after_a_label_goes(tokenizer: Tokenizer) -> None:
     assert "".join(map(output.push, tokenizer.encode(" \n Well, then"))) == "Well, then"
 
 
+def test_a_stop_string_that_begins_with_the_white_space_that_goes_is_still_found(tokenizer: Tokenizer) -> None:
+    output = OutputText(tokenizer, ("\nUser:",), trim_start=True)
+    assert "".join(output.push(token) for text in ("\n", "User", ":", " hi") for token in tokenizer.encode(text)) == ""
+    assert output.stopped
+
+
 def test_ids_beyond_the_tokenizer_have_no_text(tokenizer: Tokenizer) -> None:
     output = OutputText(tokenizer, ())
     assert output.push(tokenizer.vocabulary) == ""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lindos.assistant import EngineDied
 from lindos.server import Settings
 from lindos.server.settings import is_loopback
 from lindos.specs import SpecError
@@ -90,6 +91,41 @@ def test_pages_of_other_sites_are_refused(in_process: InProcess):
                 assert reply.status_code == (403 if status == 403 else 200), headers
 
     asyncio.run(work())
+
+
+def test_behind_a_proxy_the_name_in_origin_is_ours_however_it_was_given(in_process: InProcess):
+    async def work():
+        async with in_process(ScriptedChatModel("Hi"), allowed_hosts=("Box.LAN:8443",)) as client:
+            for origin, status in (
+                ("https://box.lan", 201),
+                ("https://box.lan:8443", 201),
+                ("https://evil.example", 403),
+                ("https://box.lan.evil.example", 403),
+                ("http://[", 403),
+            ):
+                for host in ("127.0.0.1:8420", "box.lan"):
+                    reply = await client.post("/api/conversations", json={}, headers={"host": host, "origin": origin})
+                    assert reply.status_code == status, (origin, host)
+
+    asyncio.run(work())
+
+
+def test_what_a_dead_engine_wrote_is_told_to_nobody(in_process: InProcess, caplog: pytest.LogCaptureFixture):
+    fault = EngineDied("it ended with code 1; the last it wrote:\nTraceback: /home/somebody/secret.py")
+
+    async def work():
+        model = ScriptedChatModel("Hi", refusal=fault)
+        async with in_process(model) as client:
+            reply = await client.post("/v1/chat/completions", json=ASK)
+            assert reply.status_code == 503
+            assert reply.json()["error"]["message"] == "it ended with code 1"
+            model.ready, model.fault = False, fault
+            reply = await client.get("/ready")
+            assert reply.json()["error"]["message"] == "it ended with code 1"
+            assert "secret" not in (await client.get("/api/state")).text
+
+    asyncio.run(work())
+    assert "secret.py" in caplog.text
 
 
 def test_with_a_key_nothing_is_told_without_it(in_process: InProcess):

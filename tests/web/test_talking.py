@@ -147,6 +147,63 @@ def test_edits_and_new_tries_are_versions(visit: Visit, scripted: Served):
         assert page.inner_text(".turn.user >> nth=0 >> .bubble") == "first"
 
 
+def test_another_version_shown_while_an_answer_comes_stays_as_it_is(visit: Visit, slow: Served):
+    with visit(slow) as visitor:
+        page = visitor.page
+        visitor.open()
+        visitor.ask("first")
+        page.click(".turn.user >> nth=0 >> [data-tool=edit]")
+        page.fill(".editor textarea", "rich, edited")
+        page.keyboard.press("Enter")
+        page.wait_for_selector(".turn.assistant.writing")
+        page.click(".turn.user [aria-label='Earlier version']")
+        page.wait_for_selector(".turn.user >> text=/^first$/")
+        shown = page.inner_text("#thread .turn.assistant .prose")
+        assert page.locator(".turn").count() == 2
+        page.wait_for_function("!document.querySelector('#send').classList.contains('stopping')")
+        page.click(".turn.user [aria-label='Later version']")
+        page.wait_for_selector(".prose blockquote")
+        visitor.answered()
+        page.click(".turn.user [aria-label='Earlier version']")
+        page.wait_for_selector(".turn.user >> text=/^first$/")
+        assert page.locator(".turn").count() == 2
+        assert page.inner_text("#thread .turn.assistant .prose") == shown
+        visitor.ask("and then")
+        page.reload()
+        page.wait_for_selector("text=You said: and then")
+        assert page.inner_text(".turn.user >> nth=0 >> .bubble") == "first"
+
+
+def test_a_deleted_conversation_does_not_trap_the_way_back(visit: Visit, scripted: Served):
+    with visit(scripted, quiet=False) as visitor:
+        page = visitor.page
+        visitor.open()
+        visitor.ask("gone soon")
+        address = page.url
+        visitor.open("/")
+        page.evaluate("(path) => fetch(path, {method: 'DELETE'})", "/api/conversations/" + address.rpartition("/")[2])
+        page.go_back()
+        page.wait_for_selector(".toast >> text=not there any more")
+        assert page.evaluate("location.pathname") == "/"
+        page.go_back()
+        page.wait_for_selector("#question")
+        assert page.evaluate("location.pathname") == "/"
+
+
+def test_enter_in_the_search_opens_what_is_found_for_what_stands_there(visit: Visit, scripted: Served):
+    with visit(scripted) as visitor:
+        page = visitor.page
+        for question in ("about zebras", "about walruses"):
+            visitor.open()
+            visitor.ask(question)
+        visitor.open()
+        page.wait_for_selector(".conversation-link >> text=about walruses")
+        page.click("#search")
+        page.keyboard.type("zebras")
+        page.keyboard.press("Enter")
+        page.wait_for_selector(".turn.user >> text=about zebras")
+
+
 def test_a_failure_is_told_kindly_and_tried_again(visit: Visit, tmp_path: Path):
     model = ScriptedChatModel("Here you are.", fault=EngineError("the engine's process is gone"))
     with served(Settings(port=0, data=tmp_path), lambda: model) as server, visit(server) as visitor:
