@@ -78,9 +78,9 @@ def test_each_router_and_mixture_equals_the_release_on_its_own_input(golden):
         assert np.abs(mixed.numpy() - inside[f"{layer}/moe/out"][0]).max() < 1e-5
 
 
-def in_bf16(model: Transformer, **options: bool) -> Transformer:
+def in_bf16(model: Transformer, *, bf16_constants: bool) -> Transformer:
     """The same weights with matrices in bf16."""
-    other = Transformer(model.spec, dtype=torch.bfloat16, **options)
+    other = Transformer(model.spec, dtype=torch.bfloat16, bf16_constants=bf16_constants)
     other.load_state_dict(model.state_dict())
     return other.eval()
 

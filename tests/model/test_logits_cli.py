@@ -56,7 +56,7 @@ def test_matrix_by_matrix_gives_the_same_logits(official, tmp_path):
             result = invoke(directory, "--tokens", ",".join(map(str, tokens[1])), how, "--out", out)
             assert result.exit_code == 0, result.output
             found.append(np.load(out))
-        np.testing.assert_allclose(*found, atol=1e-5)
+        np.testing.assert_allclose(found[0], found[1], atol=1e-5)
     assert np.abs(found[0] - expected[1])[tokens[1] != 0].max() > 1e-3  # int8 is another model, streamed or not
 
 
