@@ -119,6 +119,12 @@ def test_an_occupied_destination_is_left_as_it_is(official, tmp_path):
     with pytest.raises(FormatError, match="exists already and is left as it is"):
         convert(official, busy)
     assert listing(busy) == {"thesis.txt": b"mine"}
+    theirs = {"state.json": b'{"job": "theirs"}', "lock": b""}
+    for name, content in theirs.items():
+        (busy / name).write_bytes(content)
+    with pytest.raises(FormatError, match="exists already and is left as it is"):
+        convert(official, busy)
+    assert listing(busy) == {"thesis.txt": b"mine", **theirs}
     (tmp_path / "other.partial").mkdir()
     (tmp_path / "other.partial" / "thesis.txt").write_text("mine")
     with pytest.raises(FormatError, match="in the way"):

@@ -15,6 +15,7 @@ import shutil
 from pathlib import Path
 from typing import Any, Self
 
+from lindos.model.formats.checksums import CHECKSUMS
 from lindos.model.formats.fields import read_table
 from lindos.model.formats.shards import Shard, write_json
 from lindos.model.formats.source import FormatError
@@ -121,12 +122,15 @@ def require_free(destination: Path) -> None:
 
 def _tidy(destination: Path) -> None:
     """Remove the note of a conversion that was killed right after it came into its place."""
+    if not (destination / STATE).is_file() or not (destination / CHECKSUMS).is_file():
+        return
     try:
-        ours = (destination / STATE).is_file() and "job" in read_table(destination / STATE)
+        note = read_table(destination / STATE)
     except FormatError:
         return  # somebody else's file
-    for name in (STATE, LOCK) if ours else ():
-        (destination / name).unlink(missing_ok=True)
+    if note.keys() == {"job", "done"} and isinstance(note["job"], dict) and "plan" in note["job"]:
+        for name in (STATE, LOCK):
+            (destination / name).unlink(missing_ok=True)
 
 
 def _made_from(shard: Shard) -> str:
