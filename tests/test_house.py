@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import get_origin
+from typing import Any, get_origin
 
 import pytest
+import typer
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "lindos"
@@ -68,6 +70,36 @@ def test_every_verb_explains_itself_and_is_documented(verb):
     assert "Usage" in done.stdout
     texts = "".join(p.read_text(encoding="utf-8") for p in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
     assert f"lindos {verb}" in texts, f"no document mentions `lindos {verb}`"
+
+
+def documented_commands() -> list[str]:
+    """Every `lindos ...` line in the fenced blocks of what people read."""
+    found: list[str] = []
+    for document in [
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        ROOT / "ARCHITECTURE.md",
+        *(ROOT / "docs").glob("*.md"),
+    ]:
+        for block in re.findall(r"^```\w*\n(.*?)^```", document.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
+            found += re.findall(r"^(?:[A-Z_]+=\S+ )*(lindos .*)$", block, re.MULTILINE)
+    return sorted(set(found))
+
+
+@pytest.mark.parametrize("line", documented_commands())
+def test_commands_in_the_documents_are_understood(line):
+    from lindos.cli.main import app
+
+    command: Any = typer.main.get_command(app)
+    rest = shlex.split(line, comments=True)[1:]
+    name = "lindos"
+    while hasattr(command, "resolve_command"):
+        name, command, rest = command.resolve_command(command.context_class(command), rest)
+    command.make_context(name, rest)
+
+
+def test_the_documents_have_commands():
+    assert len(documented_commands()) >= 15
 
 
 def test_mistakes_on_the_command_line_are_answered_in_one_message():

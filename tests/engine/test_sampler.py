@@ -20,7 +20,7 @@ def request(**sampling: object) -> Request:
     return Request(0, [1], 10, Sampling(**sampling), OutputText(None, ()))  # type: ignore[arg-type]
 
 
-@given(WEIGHTS, st.integers(0, 50), st.floats(0.01, 1))
+@given(WEIGHTS, st.integers(0, 50), st.floats(0, 1))
 def test_top_k_and_top_p_by_their_definition(weights: NDArray[np.float32], top_k: int, top_p: float) -> None:
     kept = keep(weights, top_k, top_p)
     stays = kept > 0
@@ -34,7 +34,7 @@ def test_top_k_and_top_p_by_their_definition(weights: NDArray[np.float32], top_k
     if distinct:
         assert weights[stays].astype(np.float64).sum() >= top_p * base.sum() * (1 - 1e-6)
         without_last = np.sort(weights[stays])[1:].astype(np.float64).sum()
-        assert without_last < top_p * base.sum() * (1 + 1e-6)
+        assert stays.sum() == 1 or without_last < top_p * base.sum() * (1 + 1e-6)
 
 
 def test_zero_temperature_takes_the_likeliest() -> None:

@@ -111,6 +111,22 @@ def test_completions(api: OpenAI):
     assert streamed == reply.choices[0].text
 
 
+def test_several_prompts_are_answered_in_their_order(api: OpenAI):
+    arguments = {"model": "lindos", "seed": 3, "temperature": 1.0, "n": 2, "max_tokens": 8}
+    prompts = ["Once upon a time", "Water boils when the"]
+    alone = [api.completions.create(prompt=prompt, **arguments) for prompt in prompts]
+    together = api.completions.create(prompt=prompts, **arguments)
+    assert [choice.index for choice in together.choices] == [0, 1, 2, 3]
+    assert [choice.text for choice in together.choices] == [choice.text for one in alone for choice in one.choices]
+    assert together.usage is not None
+    assert together.usage.prompt_tokens == sum(one.usage.prompt_tokens for one in alone if one.usage)
+    assert together.usage.completion_tokens == sum(one.usage.completion_tokens for one in alone if one.usage)
+    streamed = [""] * 4
+    for chunk in api.completions.create(prompt=prompts, stream=True, **arguments):
+        streamed[chunk.choices[0].index] += chunk.choices[0].text
+    assert streamed == [choice.text for choice in together.choices]
+
+
 def test_models(api: OpenAI):
     assert [model.id for model in api.models.list()] == ["tiny", "lindos"]
     assert api.models.retrieve("tiny").owned_by == "lindos"
@@ -202,7 +218,7 @@ WRONG = [
     ({"max_tokens": "5"}, "max_tokens"),
     ({"temperature": 3}, "temperature"),
     ({"temperature": True}, "temperature"),
-    ({"top_p": 0}, "top_p"),
+    ({"top_p": -0.1}, "top_p"),
     ({"top_k": -1}, "top_k"),
     ({"n": 5}, "n"),
     ({"n": 0}, "n"),

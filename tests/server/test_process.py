@@ -7,11 +7,12 @@ import pty
 import re
 import select
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx
@@ -229,6 +230,25 @@ class Terminal:
         self.process.kill()
         self.process.wait()
         os.close(self._ours)
+
+
+def test_a_conversation_that_cannot_be_kept_goes_on(tmp_path: Path, long_model_dir: Path):
+    terminal = Terminal(tmp_path, "chat", str(long_model_dir), "--terminal", "--threads", "1")
+    try:
+        terminal.wait_for("you>")
+        full = "CREATE TRIGGER full BEFORE INSERT ON messages BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"
+        with closing(sqlite3.connect(tmp_path / "data" / "lindos" / "lindos.db")) as database, database:
+            database.execute(full)
+        terminal.type("How are you today?\n")
+        terminal.wait_for("not kept")
+        terminal.wait_for("the disk is full")
+        time.sleep(0.3)
+        terminal.type("\x03")
+        terminal.wait_for("you>")
+        terminal.type("/quit\n")
+        assert terminal.process.wait(PATIENCE) == 0
+    finally:
+        terminal.close()
 
 
 def test_a_conversation_in_the_terminal(tmp_path: Path, long_model_dir: Path):

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 from collections.abc import AsyncGenerator
+from contextlib import closing
+from pathlib import Path
 
 from lindos.assistant import EngineDied, EngineError, QueueFull
 from lindos.server.sse import DONE, HEARTBEAT, EventStream, event, unless_gone, with_heartbeats
 from tests.server.conftest import InProcess
+from tests.server.events import parsed, shown
 from tests.server.scripted import ScriptedChatModel
 
+PIRATE = 'title = "Pirate"\ndescription = "Says arr."\nsystem = "You are a pirate."\n'
 ASK = {"model": "lindos", "messages": [{"role": "user", "content": "Hello"}], "stream": True}
 
 
@@ -137,6 +142,52 @@ def test_heartbeats_reach_the_client(in_process: InProcess):
             reply = await client.post("/v1/chat/completions", json=ASK)
             assert reply.text.count(": still here") >= 2
             assert reply.text.endswith("data: [DONE]\n\n")
+
+    asyncio.run(work())
+
+
+def test_an_answer_that_cannot_be_saved_is_shown_and_says_so(in_process: InProcess, tmp_path: Path):
+    async def work():
+        model = ScriptedChatModel("All of the answer.", pause=0.02)
+        async with in_process(model, save_seconds=0.01) as client:
+            conversation = (await client.post("/api/conversations", json={})).json()["id"]
+            with closing(sqlite3.connect(tmp_path / "data" / "lindos.db")) as database, database:
+                words = "SELECT RAISE(ABORT, 'the disk is full')"
+                database.execute(f"CREATE TRIGGER full BEFORE UPDATE ON messages BEGIN {words}; END")
+            path = f"/api/conversations/{conversation}/messages"
+            events = parsed((await client.post(path, json={"text": "What?"})).text)
+            assert "All of the answer." in "".join(shown(events))
+            end = events[-1][1]["answer"]
+            assert (end["state"], "could not be saved" in end["error"]) == ("failed", True)
+            with closing(sqlite3.connect(tmp_path / "data" / "lindos.db")) as database, database:
+                database.execute("CREATE TRIGGER no BEFORE INSERT ON messages BEGIN SELECT RAISE(ABORT, 'secret'); END")
+            reply = await client.post(path, json={"text": "And?", "parent_id": end["id"]})
+            assert (reply.status_code, reply.json()["error"]["code"]) == (503, "storage_unavailable")
+            assert "secret" not in reply.text
+
+    asyncio.run(work())
+
+
+def test_a_persona_that_is_gone_gives_way_to_the_default(in_process: InProcess, tmp_path: Path):
+    folder = tmp_path / "personas"
+    folder.mkdir()
+    (folder / "pirate.toml").write_text(PIRATE)
+
+    async def work():
+        async with in_process(ScriptedChatModel("Arr.")) as client:
+            made = (await client.post("/api/conversations", json={"persona": "pirate"})).json()
+            path = f"/api/conversations/{made['id']}/messages"
+            first = parsed((await client.post(path, json={"text": "Who are you?"})).text)[-1][1]["answer"]
+            assert first["persona"] == "pirate"
+        (folder / "pirate.toml").unlink()
+        async with in_process(ScriptedChatModel("Hi.")) as client:
+            for again in (
+                await client.post(path, json={"text": "Still here?", "parent_id": first["id"]}),
+                await client.post(f"/api/messages/{first['parent_id']}/answers", json={}),
+            ):
+                assert parsed(again.text)[-1][1]["answer"]["persona"] == "direct"
+            asked = {"text": "Who?", "persona": "pirate", "parent_id": first["id"]}
+            assert (await client.post(path, json=asked)).status_code == 404
 
     asyncio.run(work())
 

@@ -17,6 +17,8 @@ from sqlalchemy import create_engine
 from lindos.storage import Conversations, Database, StorageError, data_directory
 from lindos.storage.tables import Table
 
+FULL = "CREATE TRIGGER f BEFORE UPDATE ON conversations BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"
+
 
 def open_and_close(path: Path) -> None:
     async def main() -> None:
@@ -78,6 +80,21 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path):
     with pytest.raises(StorageError, match="cannot be used as a database"):
         open_and_close(path)
     assert path.read_bytes() == b"Dear diary, " * 1000
+
+
+def test_one_that_fails_later_says_so(tmp_path: Path):
+    path = tmp_path / "lindos.db"
+
+    async def main() -> None:
+        async with await Database.open(path) as database:
+            conversation = await Conversations(database).create()
+            with closing(sqlite3.connect(path)) as connection, connection:
+                connection.execute(FULL)
+            with pytest.raises(StorageError, match="the disk is full"):
+                await Conversations(database).change(conversation.id, title="a new one")
+            assert (await Conversations(database).get(conversation.id)).title == ""
+
+    asyncio.run(main())
 
 
 def test_a_failed_migration_leaves_nothing_half_done(tmp_path: Path):

@@ -63,6 +63,7 @@ class Session:
         self._model = model
         self._database = database
         self._store = Conversations(database) if database else None
+        self._kept = database is not None
         self._conversation: str | None = None
         self._last: int | None = None
         self._messages: list[Message] = []
@@ -101,6 +102,7 @@ class Session:
     def fresh(self) -> None:
         """Forget what was said."""
         self._conversation, self._last, self._messages = None, None, []
+        self._kept = self._store is not None
 
     async def ask(self, question: str) -> None:
         """Answer a question, streamed to stdout; Ctrl-C stops it."""
@@ -142,14 +144,18 @@ class Session:
         }
 
     async def _keep(self, role: str, text: str, **fields: Any) -> None:
-        if self._store is None:
+        if self._store is None or not self._kept:
             return
-        if self._conversation is None:
-            self._conversation = (await self._store.create(persona=self.persona.id)).id
-        row = await self._store.add(
-            self._conversation, role, text, parent_id=self._last, persona=self.persona.id, **fields
-        )
-        self._last = row.id
+        try:
+            if self._conversation is None:
+                self._conversation = (await self._store.create(persona=self.persona.id)).id
+            row = await self._store.add(
+                self._conversation, role, text, parent_id=self._last, persona=self.persona.id, **fields
+            )
+            self._last = row.id
+        except (StorageError, LookupError) as problem:  # the second: the page deleted the conversation meanwhile
+            self._kept = False
+            self.say.print(f"[yellow]From here on this conversation is not kept:[/yellow] {escape(str(problem))}")
 
 
 def _questions(say: Console, interactive: bool) -> Iterator[str]:

@@ -46,7 +46,7 @@ class Sampling:
     temperature: float = 0.7
     """0 always takes the likeliest token."""
     top_p: float = 1.0
-    """Keep the likeliest tokens whose probabilities sum to at least this; 1 keeps all."""
+    """Keep the likeliest tokens whose probabilities sum to at least this; 1 keeps all, 0 the likeliest alone."""
     top_k: int = 0
     """Keep this many of the likeliest tokens; 0 keeps all."""
     seed: int | None = None
@@ -65,8 +65,6 @@ class Sampling:
         object.__setattr__(self, "stop_tokens", _several("stop_tokens", self.stop_tokens))
         _number("temperature", self.temperature, 0, 100)
         _number("top_p", self.top_p, 0, 1)
-        if self.top_p == 0:
-            raise RequestError("top_p must be above 0 and at most 1 (got 0)", param="top_p")
         _integer("top_k", self.top_k, 0)
         if self.seed is not None:
             _integer("seed", self.seed, None)

@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from lindos.assistant import EngineError, QueueFull, RequestError
 from lindos.specs import nearest
-from lindos.storage import NotFound
+from lindos.storage import NotFound, StorageError
 
 log = logging.getLogger("lindos.server")
 
@@ -84,6 +84,10 @@ def as_api_error(error: Exception) -> ApiError:
             return ApiError(503, public_words(error), code="model_unavailable", headers=wait)
         case NotFound():
             return ApiError(404, str(error))
+        case StorageError():
+            log.error("%s", error)
+            words = "conversations cannot be read or saved just now; the server's log says why"
+            return ApiError(503, words, code="storage_unavailable", headers={"Retry-After": str(RETRY_SECONDS)})
         case StarletteHTTPException():
             return ApiError(error.status_code, str(error.detail), headers=error.headers)
         case RequestValidationError():
@@ -105,7 +109,7 @@ def install(app: FastAPI) -> None:
                 error.headers = {**(error.headers or {}), **_allow(app, request.url.path)}
         return as_api_error(error).response()
 
-    for kind in (EngineError, NotFound, StarletteHTTPException, RequestValidationError):
+    for kind in (EngineError, NotFound, StorageError, StarletteHTTPException, RequestValidationError):
         app.add_exception_handler(kind, handle)
 
 

@@ -44,7 +44,7 @@ class Settings(Spec):
 
     temperature: Annotated[float, Field(ge=0, le=2)] = TEMPERATURE
     """Used where a request names none."""
-    top_p: Annotated[float, Field(gt=0, le=1)] = TOP_P
+    top_p: Annotated[float, Field(ge=0, le=1)] = TOP_P
     """Used on the page."""
     answer_tokens: Annotated[int, Field(gt=0)] = ANSWER_TOKENS
     """Longest answer on the page, in tokens; at most half the model's context."""

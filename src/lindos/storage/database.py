@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,7 +21,7 @@ _MIGRATIONS = Path(__file__).with_name("migrations")
 
 
 class StorageError(Exception):
-    """The database cannot be used; the text says which, and what to do."""
+    """The database cannot be used, or just failed; the text says which, and why."""
 
 
 def data_directory() -> Path:
@@ -32,10 +32,14 @@ def data_directory() -> Path:
 
 
 class Database:
-    """An open database. `read` and `write` give sessions; what `write` did is committed when its block ends well."""
+    """An open database. `read` and `write` give sessions; what `write` did is committed when its block ends well.
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    Where the database fails (a full disk, a lost server) they raise StorageError.
+    """
+
+    def __init__(self, engine: AsyncEngine, where: str) -> None:
         self._engine = engine
+        self._where = where
         self._reading = async_sessionmaker(engine, expire_on_commit=False)
         self._writing = async_sessionmaker(engine.execution_options(lindos_write=True), expire_on_commit=False)
 
@@ -52,9 +56,9 @@ class Database:
             engine = create_async_engine(f"sqlite+aiosqlite:///{where}", connect_args={"timeout": BUSY_SECONDS})
         if engine.dialect.name == "sqlite":
             _tune_sqlite(engine)
-        database = cls(engine)
+        database = cls(engine, where)
         try:
-            await database._migrate(where)
+            await database._migrate()
         except BaseException:
             await engine.dispose()
             raise
@@ -63,14 +67,16 @@ class Database:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
         """A session that only reads."""
-        async with self._reading() as session:
-            yield session
+        with self._failing():
+            async with self._reading() as session:
+                yield session
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:
         """A session in one transaction: committed when the block ends well, rolled back when it raises."""
-        async with self._writing() as session, session.begin():
-            yield session
+        with self._failing():
+            async with self._writing() as session, session.begin():
+                yield session
 
     async def close(self) -> None:
         await self._engine.dispose()
@@ -81,17 +87,25 @@ class Database:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def _migrate(self, where: str) -> None:
+    async def _migrate(self) -> None:
         try:
-            async with self._engine.execution_options(lindos_write=True).begin() as connection:
-                await connection.run_sync(_upgrade)
+            with self._failing():
+                async with self._engine.execution_options(lindos_write=True).begin() as connection:
+                    await connection.run_sync(_upgrade)
         except CommandError as error:
             raise StorageError(
-                f"{where} was written by a newer version of Lindos ({error}); update Lindos, or give another --data"
+                f"{self._where} was written by a newer version of Lindos ({error}); "
+                "update Lindos, or give another --data"
             ) from None
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        """Have what drivers raise said in our words."""
+        try:
+            yield
         except (SQLAlchemyError, OSError) as error:
             reason = getattr(error, "orig", None) or error
-            raise StorageError(f"{where} cannot be used as a database: {reason}") from None
+            raise StorageError(f"{self._where} cannot be used as a database: {reason}") from error
 
 
 def _upgrade(connection: Connection) -> None:

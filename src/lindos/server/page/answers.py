@@ -14,7 +14,7 @@ from lindos.server.page.blocks import GrowingText, changes
 from lindos.server.settings import Settings
 from lindos.server.sse import finish
 from lindos.specs import LindosError, Message
-from lindos.storage import Conversations, State
+from lindos.storage import Conversations, State, StorageError
 
 log = logging.getLogger("lindos.server")
 
@@ -34,6 +34,8 @@ class Run:
         self.conversation_id = conversation_id
         self.text = ""
         self.tokens = 0
+        self.unsaved = False
+        """Whether its last words are nowhere but here."""
         self.task: asyncio.Task[None] | None = None
         self._settings = settings
         self._conversations = conversations
@@ -103,13 +105,21 @@ class Run:
         self._tell()
 
     async def _save_now_and_then(self) -> None:
-        if time.monotonic() - self._saved_at >= self._settings.save_seconds:
+        if time.monotonic() - self._saved_at < self._settings.save_seconds:
+            return
+        try:
             await self._conversations.write(self.message_id, content=self.text)
-            self._saved_at = time.monotonic()
+        except StorageError as error:
+            log.error("an answer could not be saved as it grows: %s", error)
+        self._saved_at = time.monotonic()
 
     async def _end(self, state: State, fields: dict[str, Any]) -> None:
         try:
             await self._conversations.write(self.message_id, content=self.text, state=state, **fields)
+        except StorageError as error:
+            # The next start of a server calls it interrupted, with what was saved last.
+            log.error("an answer could not be saved: %s", error)
+            self.unsaved = True
         finally:
             self._ended.set()
             self._tell()

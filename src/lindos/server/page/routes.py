@@ -25,6 +25,7 @@ from lindos.server.security import COOKIE, SESSION_PATH, key_matches, session_to
 from lindos.server.service import Service, ServiceOf
 from lindos.server.strict import Strict
 from lindos.specs import nearest
+from lindos.storage import ConversationRow
 
 router = APIRouter(prefix="/api", tags=["page"])
 
@@ -54,6 +55,15 @@ def checked_persona(service: Service, name: str | None) -> str:
         close = nearest(name, service.personas) or DEFAULT_PERSONA
         raise ApiError(404, f"there is no persona '{name}'; did you mean '{close}'?", param="persona")
     return name or DEFAULT_PERSONA
+
+
+def persona_for(service: Service, asked: str | None, conversation: ConversationRow) -> str:
+    """The persona of an answer to come; one that the conversation had and that is gone since gives way to the default.
+
+    Raises ApiError when it is the one asked for that is unknown.
+    """
+    kept = conversation.persona if conversation.persona in service.personas else None
+    return checked_persona(service, asked or kept)
 
 
 @router.get("/state")

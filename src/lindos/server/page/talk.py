@@ -13,7 +13,7 @@ from starlette.responses import Response
 from lindos.assistant import chat_sampling, told
 from lindos.server.errors import RETRY_SECONDS, ApiError
 from lindos.server.page.answers import Run
-from lindos.server.page.routes import ConversationId, MessageId, PersonaId, checked_persona
+from lindos.server.page.routes import ConversationId, MessageId, PersonaId, persona_for
 from lindos.server.page.views import ConversationView, MessageView, Summary
 from lindos.server.service import Service, ServiceOf
 from lindos.server.sse import EVENT_SCHEMA, EventStream, event
@@ -56,7 +56,7 @@ async def ask(conversation_id: ConversationId, body: Question, service: ServiceO
     """Ask something and watch the answer; a second question after the same answer is an edit of the first."""
     check_ready(service)
     row = await service.conversations.get(conversation_id)
-    persona = checked_persona(service, body.persona or row.persona or None)
+    persona = persona_for(service, body.persona, row)
     try:
         question = await service.conversations.add(conversation_id, "user", body.text, parent_id=body.parent_id)
     except ValueError as error:
@@ -72,7 +72,7 @@ async def answer_again(message_id: MessageId, body: Again, service: ServiceOf) -
     if question.role != "user":
         raise ApiError(409, f"message {message_id} is an answer; name the question", param="message_id")
     row = await service.conversations.get(question.conversation_id)
-    persona = checked_persona(service, body.persona or row.persona or None)
+    persona = persona_for(service, body.persona, row)
     return await _answered(service, question, persona, new=False)
 
 
@@ -153,10 +153,10 @@ async def _events(
         thread = await service.conversations.branch(answer.id)
     except NotFound:
         return  # deleted meanwhile
-    end = {
-        "conversation": Summary.of(thread.conversation).model_dump(mode="json"),
-        "answer": _view(thread.messages[-1], thread),
-    }
+    shown = _view(thread.messages[-1], thread)
+    if run is not None and run.unsaved:
+        shown |= {"state": "failed", "error": "This answer could not be saved; the server's log says why."}
+    end = {"conversation": Summary.of(thread.conversation).model_dump(mode="json"), "answer": shown}
     yield event(end, "end")
 
 

@@ -1,4 +1,4 @@
-"""One request's answers, one for each of its `n` choices, read as one stream."""
+"""One request's answers, `n` choices for each of its prompts, read as one stream."""
 
 from __future__ import annotations
 

@@ -18,12 +18,13 @@ router = APIRouter(tags=["v1"])
 
 @router.post("/v1/completions", response_model=TextReply, responses=STREAMED)
 async def completions(body: CompletionRequest, request: Request, service: ServiceOf) -> Response:
-    """Continue a text."""
+    """Continue one text or several; the choices of each come together, in the order of the prompts."""
     service.check_model(body.model)
 
-    def submit(choice: int):
+    def submit(answer: int):
+        prompt, choice = divmod(answer, body.choices)
         sampling = body.sampling(choice, service.settings.temperature, body.limit)
-        return service.model.submit(prompt=body.prompt, sampling=sampling)
+        return service.model.submit(prompt=body.prompts[prompt], sampling=sampling)
 
     return await respond(service, request, body, submit, TextShape())
 

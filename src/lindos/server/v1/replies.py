@@ -32,9 +32,10 @@ class UsageReply(BaseModel):
     total_tokens: int
 
     @classmethod
-    def of(cls, usages: list[Usage]) -> UsageReply:
-        """Of one request: its prompt once, and all of its choices."""
-        prompt = max((usage.prompt_tokens for usage in usages), default=0)
+    def of(cls, usages: list[Usage], choices: int) -> UsageReply:
+        """Of one request: each prompt once, and all of the `choices` made of it."""
+        prompts = (usages[at : at + choices] for at in range(0, len(usages), choices))
+        prompt = sum(max(usage.prompt_tokens for usage in same) for same in prompts)
         written = sum(usage.completion_tokens for usage in usages)
         return cls(prompt_tokens=prompt, completion_tokens=written, total_tokens=prompt + written)
 

@@ -68,11 +68,11 @@ async def respond(service: Service, request: HttpRequest, body: Request, submit:
 
 
 async def _whole(submit: Submit, body: Request, shape: Shape, head: dict[str, Any]) -> BaseModel:
-    async with submitted(submit, body.choices) as answers:
+    async with submitted(submit, body.answers) as answers:
         texts = [""] * len(answers)
         async for index, chunk in merged(answers):
             texts[index] += chunk.text
-        usage = UsageReply.of([answer.usage for answer in answers])
+        usage = UsageReply.of([answer.usage for answer in answers], body.choices)
         return shape.whole(head, [(text, _ending(answer)) for text, answer in zip(texts, answers, strict=True)], usage)
 
 
@@ -82,7 +82,7 @@ async def _stream(submit: Submit, body: Request, shape: Shape, head: dict[str, A
     def chunk(choice: dict[str, Any]) -> bytes:
         return event({**head, "choices": [choice]})
 
-    async with submitted(submit, body.choices) as answers:
+    async with submitted(submit, body.answers) as answers:
         for index in range(len(answers)):
             yield chunk(shape.opening(index))
         try:
@@ -92,7 +92,7 @@ async def _stream(submit: Submit, body: Request, shape: Shape, head: dict[str, A
                 if piece.finish is not None:
                     yield chunk(shape.closing(index, _ending(answers[index])))
             if body.include_usage:
-                usage = UsageReply.of([answer.usage for answer in answers])
+                usage = UsageReply.of([answer.usage for answer in answers], body.choices)
                 yield event({**head, "choices": [], "usage": usage.model_dump()})
         except EngineError as error:
             yield event(as_api_error(error).body)

@@ -12,6 +12,7 @@ from lindos.server.strict import INTEGRAL, NEUTRAL, Strict
 from lindos.specs import Message
 
 MAX_CHOICES = 4
+MAX_PROMPTS = 16
 StopString = Annotated[str, Field(min_length=1, max_length=1000)]
 Stop = StopString | Annotated[list[StopString], Field(max_length=4)]
 Tokens = Annotated[int, Field(ge=1, le=2**31), INTEGRAL]
@@ -47,7 +48,7 @@ class Request(Strict):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     top_k: Annotated[int, Field(ge=0, le=2**31), INTEGRAL] | None = None
     """Keep this many of the likeliest tokens; 0 keeps all."""
     seed: Annotated[int, Field(ge=-9223372036854776000, le=9223372036854776000), INTEGRAL] | None = None
@@ -70,7 +71,13 @@ class Request(Strict):
 
     @property
     def choices(self) -> int:
+        """Answers to each prompt."""
         return self.n or 1
+
+    @property
+    def answers(self) -> int:
+        """Answers in all: `choices` of them to the first prompt, then to the next."""
+        return self.choices
 
     @property
     def stops(self) -> tuple[str, ...]:
@@ -174,13 +181,21 @@ class ChatRequest(Request):
 
 
 class CompletionRequest(Request):
-    """A raw text to be continued."""
+    """A raw text to be continued, or several, each on its own."""
 
-    prompt: str
+    prompt: str | Annotated[list[str], Field(min_length=1, max_length=MAX_PROMPTS)]
     best_of: Annotated[One | None, NEUTRAL] = None
     echo: Annotated[No | None, NEUTRAL] = None
     logprobs: Annotated[None, NEUTRAL] = None
     suffix: Annotated[None, NEUTRAL] = None
+
+    @property
+    def prompts(self) -> list[str]:
+        return [self.prompt] if isinstance(self.prompt, str) else self.prompt
+
+    @property
+    def answers(self) -> int:
+        return len(self.prompts) * self.choices
 
     @property
     def limit(self) -> int:
