@@ -9,6 +9,8 @@ from collections.abc import AsyncGenerator
 from contextlib import closing
 from pathlib import Path
 
+import httpx
+
 from lindos.assistant import EngineDied, EngineError, QueueFull
 from lindos.server.sse import DONE, HEARTBEAT, EventStream, event, unless_gone, with_heartbeats
 from tests.server.conftest import InProcess
@@ -164,6 +166,28 @@ def test_an_answer_that_cannot_be_saved_is_shown_and_says_so(in_process: InProce
             reply = await client.post(path, json={"text": "And?", "parent_id": end["id"]})
             assert (reply.status_code, reply.json()["error"]["code"]) == (503, "storage_unavailable")
             assert "secret" not in reply.text
+
+    asyncio.run(work())
+
+
+def test_a_second_server_on_the_database_leaves_answers_under_way(in_process: InProcess, tmp_path: Path):
+    async def states(client: httpx.AsyncClient, conversation: str) -> list[str]:
+        messages = (await client.get(f"/api/conversations/{conversation}")).json()["messages"]
+        return [message["state"] for message in messages[1:]]
+
+    async def work():
+        model = ScriptedChatModel("An answer that takes its time. " * 8, pause=0.02)
+        async with in_process(model, save_seconds=0.01) as client:
+            conversation = (await client.post("/api/conversations", json={})).json()["id"]
+            path = f"/api/conversations/{conversation}/messages"
+            asking = asyncio.create_task(client.post(path, json={"text": "What?"}))
+            while not model.answers or not model.answers[0].usage.completion_tokens:
+                await asyncio.sleep(0.01)
+            async with in_process(ScriptedChatModel("")) as second:
+                await asyncio.sleep(0.2)
+                assert not asking.done()
+                assert await states(second, conversation) == ["writing"]
+            assert parsed((await asking).text)[-1][1]["answer"]["state"] == "done"
 
     asyncio.run(work())
 

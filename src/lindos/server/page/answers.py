@@ -108,7 +108,8 @@ class Run:
         if time.monotonic() - self._saved_at < self._settings.save_seconds:
             return
         try:
-            await self._conversations.write(self.message_id, content=self.text)
+            # The state again: another server that starts on this database takes the answer for an interrupted one.
+            await self._conversations.write(self.message_id, content=self.text, state="writing")
         except StorageError as error:
             log.error("an answer could not be saved as it grows: %s", error)
         self._saved_at = time.monotonic()
