@@ -32,7 +32,8 @@ $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Lindos wants Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@echo "Making a virtual environment in $(VENV) ..."
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "Python could not make a virtual environment (on Debian and Ubuntu: apt install python3-venv)"; exit 1; }
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing Lindos and what it needs (PyTorch is the large part; this happens once, a few minutes) ..."
@@ -65,7 +66,7 @@ pebble: $(VENV)/.installed work/pebble/pretrain/meta.json work/pebble/chat/meta.
 	rm -rf work/pebble/bundled work/pebble/evaluation.json
 	$(BIN)/lindos convert work/runs/pebble-chat/model work/pebble/bundled --to own --dtype bf16
 	$(BIN)/lindos evaluate work/pebble/bundled --root $(DATA) --data work/pebble/pretrain --data work/pebble/chat \
-	  --run work/runs/pebble --run work/runs/pebble-chat --made-by "make pebble" --json work/pebble/evaluation.json --card
+	  --run work/runs/pebble --run work/runs/pebble-chat --made-by "make pebble" --limits runs/pebble-limits.md --json work/pebble/evaluation.json --card
 	rm -rf $(BUNDLED) && mkdir -p $(dir $(BUNDLED)) && cp -r work/pebble/bundled $(BUNDLED)
 
 clean:

@@ -114,6 +114,51 @@ def test_an_engine_that_keeps_dying_is_given_up(tiny_model_dir: Path):
     asyncio.run(work())
 
 
+def test_deaths_count_from_when_it_was_ready_however_long_it_loads(tiny_model_dir: Path, monkeypatch, caplog):
+    """As if every load took longer than the time in which an engine has to die to be given up."""
+    monkeypatch.setattr("lindos.assistant.engine_model.SETTLED_SECONDS", 0.5)
+    live = EngineChatModel._live
+
+    async def slowly(self: EngineChatModel) -> None:
+        await asyncio.sleep(0.6)
+        await live(self)
+
+    monkeypatch.setattr(EngineChatModel, "_live", slowly)
+
+    async def work():
+        model = EngineChatModel.start(tiny_model_dir, OPTIONS)
+        try:
+            for lived in (0.0, 0.0, 1.0, 0.0, 0.0):  # the third one lived: the count begins anew
+                await model.wait_ready()
+                assert model.fault is None
+                pid = model.pid
+                assert pid is not None
+                await asyncio.sleep(lived)
+                os.kill(pid, signal.SIGKILL)
+                while model.fault is None and (model.pid == pid or not model.ready):
+                    await asyncio.sleep(0.02)
+            assert isinstance(model.fault, EngineDied)
+        finally:
+            await model.close()
+
+    asyncio.run(work())
+    assert caplog.text.count("starting it again") == 4
+
+
+def test_an_engine_that_cannot_even_be_started_is_a_fault_not_a_wait(tiny_model_dir: Path, monkeypatch):
+    def refused(*_: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    async def work():
+        monkeypatch.setattr("lindos.engine.process.socket.socketpair", refused)  # an event loop needs it, too
+        model = EngineChatModel.start(tiny_model_dir, OPTIONS)
+        with pytest.raises(EngineError, match="Too many open files"):
+            await asyncio.wait_for(model.wait_ready(), 30)
+        await model.close()
+
+    asyncio.run(work())
+
+
 def test_the_scripted_model_of_these_tests_is_a_chat_model():
     model: ChatModel = ScriptedChatModel("")
     assert model.ready

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lindos.data import Batch, BatchPlan, DataError, TokenDataset, sequential_batches
+from lindos.data.windows import PackedWindows
 from lindos.text import ByteLevelTokenizer
 from tests.data.conftest import write_set
 
@@ -162,6 +163,24 @@ def test_conversations_are_kept_whole(fresh, held: list[int], sequence: int):
     everything = part.read(0, part.tokens)
     starts = set(part.starts[:-1].tolist())
     assert counted == sum(token % 2 == 0 for place, token in enumerate(everything.tolist()) if place not in starts)
+
+
+@given(held=st.lists(st.integers(2, 40), min_size=1, max_size=30), sequence=st.integers(2, 12))
+@settings(max_examples=60, deadline=None)
+def test_only_a_window_begins_in_the_middle_of_a_document(fresh, held: list[int], sequence: int):
+    """Every document in a window but the first has its start token, by which they are told apart."""
+    dataset = TokenDataset.open(fresh([(held, 1.0)], masked=True, packing="whole"))
+    windows = PackedWindows(dataset.parts[0], sequence)
+    tokens, mask = np.zeros(sequence + 1, np.int64), np.zeros(sequence, bool)
+    seen = 0
+    for index in range(windows.count):
+        windows.fill(index, 0, tokens, mask)
+        text = tokens[tokens != 0]
+        for piece in np.split(text, np.flatnonzero(text == 1)):
+            # Within one document tokens count up by one: another piece without a start would break the row.
+            assert (np.diff((piece[piece != 1] - 16) % 380) % 380 == 1).all()
+        seen += len(text) - (text[0] != 1)  # pieces of a cut document share a token
+    assert seen == sum(held)
 
 
 def test_conversations_are_packed_tightly(fresh):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -21,6 +23,7 @@ from lindos.engine import (
     Sampling,
     Usage,
 )
+from lindos.engine.process import _environment
 from lindos.model.formats import load_model
 from lindos.text import load_tokenizer
 from tests.engine.conftest import GREEDY, PROMPTS, Harness, started
@@ -52,6 +55,15 @@ asyncio.run(main())
     script.write_text(code)
     done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_engine_is_looked_for_where_its_parent_found_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As in a clone that is not installed, whose only way onto the path is the folder one stands in."""
+    monkeypatch.setenv("PYTHONPATH", "elsewhere")
+    monkeypatch.setattr("lindos.__file__", str(tmp_path / "src" / "lindos" / "__init__.py"))
+    assert _environment()["PYTHONPATH"] == os.pathsep.join([str(tmp_path / "src"), "elsewhere"])
+    monkeypatch.setattr("lindos.__file__", str(tmp_path / "site-packages" / "lindos" / "__init__.py"))
+    assert _environment()["PYTHONPATH"] == "elsewhere"
 
 
 def test_eight_at_once_get_what_each_gets_alone(harness: Harness, tiny_model_dir: Path) -> None:
@@ -184,14 +196,17 @@ def test_old_turns_are_dropped_on_request(harness: Harness) -> None:
     assert usage.prompt_tokens + 24 <= 8192
 
 
-def test_cancelling_at_any_time_frees_everything_and_counts_exactly(harness: Harness) -> None:
-    engine = harness.engine
+def test_cancelling_at_any_time_frees_everything_and_counts_exactly(harness: Harness, tiny_model_dir: Path) -> None:
+    engine, tokenizer = harness.engine, load_tokenizer(tiny_model_dir)
 
     async def cancel_after(chunks: int) -> Generation:
         async with await engine.submit(tokens=PROMPTS[4], sampling=ENDLESS) as generation:
             seen = [await anext(generation) for _ in range(chunks)]
         await settled(engine)
         rest = [chunk async for chunk in generation]
+        said = [*seen, *rest]
+        text, whole = "".join(c.text for c in said), tokenizer.decode([t for c in said for t in c.ids])
+        assert text.rstrip("\ufffd") == whole.rstrip("\ufffd")  # but for an unfinished character
         assert rest[-1].finish == generation.finish == "cancelled"
         assert sum(chunk.tokens for chunk in [*seen, *rest]) == generation.usage.completion_tokens
         assert rest[-1].usage == generation.usage
@@ -247,6 +262,16 @@ def test_the_totals_are_the_sums_of_the_usages(harness: Harness) -> None:
         assert after.completion_tokens - before.completion_tokens == sum(usage.completion_tokens for usage in usages)
 
     harness(mixed())
+
+
+def test_token_ids_are_whole_numbers_and_nothing_is_made_one(harness: Harness) -> None:
+    whole = harness(harness.engine.complete(tokens=[1, 7, 1], sampling=GREEDY))
+    assert harness(harness.engine.complete(tokens=np.array([1, 7, 1]).tolist(), sampling=GREEDY)).ids == whole.ids
+    assert harness(harness.engine.complete(tokens=list(np.array([1, 7, 1])), sampling=GREEDY)).ids == whole.ids
+    for odd in (1.9, "7", True, None):
+        with pytest.raises(RequestError, match="whole numbers") as caught:
+            harness(harness.engine.complete(tokens=[1, odd], sampling=GREEDY))  # type: ignore[list-item]
+        assert caught.value.param == "tokens"
 
 
 def test_a_full_queue_refuses_and_a_waiting_request_can_be_cancelled(long_model_dir: Path) -> None:

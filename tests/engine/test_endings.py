@@ -73,6 +73,24 @@ def test_closing_ends_the_process_and_what_was_pending(long_model_dir: Path) -> 
 
 
 @LINUX
+def test_an_engine_that_stands_still_can_be_closed(long_model_dir: Path) -> None:
+    """It takes nothing any more, and more is on its way to it than a socket holds."""
+    with started(long_model_dir) as harness:
+        engine = harness.engine
+
+        async def close() -> None:
+            os.kill(engine.pid, signal.SIGSTOP)
+            asking = asyncio.create_task(engine.submit(prompt="ships " * 500_000))
+            await asyncio.sleep(0.2)
+            await engine.close()
+            with pytest.raises(EngineDied):
+                await asking
+            assert gone(engine.pid)
+
+        harness(close(), limit=30)
+
+
+@LINUX
 def test_the_engine_does_not_outlive_its_parent(long_model_dir: Path) -> None:
     code = """
 import asyncio, os, sys

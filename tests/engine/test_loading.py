@@ -107,3 +107,29 @@ def test_a_base_model_says_what_it_is(copy: Path) -> None:
     info = load(copy).info
     assert (info.kind, info.template) == ("base", "labelled-turns")
     assert "base model" in info.note
+
+
+def test_a_chat_model_without_role_tokens_is_not_called_a_base_model(copy: Path) -> None:
+    text = (copy / "tokenizer.json").read_text()
+    (copy / "tokenizer.json").write_text(text.replace("<|assistant|>", "<|helper|>"))
+    info = load(copy).info
+    assert (info.kind, info.template) == ("chat", "labelled-turns")
+    assert "no role tokens" in info.note
+    assert "base model" not in info.note
+
+
+def test_the_number_format_suits_model_and_machine(tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load(tiny_model_dir, device="cpu").info.dtype == "fp32"
+    monkeypatch.setattr("lindos.engine.loading.SMALL", 0)  # now it counts as a large one
+    for units, memory, found in ((True, 1 << 40, "bf16"), (False, 1 << 40, "fp32"), (False, 1 << 28, "fp32")):
+        monkeypatch.setattr("lindos.engine.loading.multiplies_bf16", lambda _device, units=units: units)
+        monkeypatch.setattr("lindos.engine.loading.available_memory", lambda memory=memory: memory)
+        assert load(tiny_model_dir, device="cpu").info.dtype == found, (units, memory)
+    monkeypatch.setattr("lindos.engine.loading.available_memory", lambda: 100_000)  # fp32 would not fit
+    assert load(tiny_model_dir, device="cpu", kv_tokens=256).info.dtype == "bf16"
+
+
+def test_options_are_whole_numbers() -> None:
+    for odd in (True, 0, 1.5):
+        with pytest.raises(EngineError, match="max_running"):
+            EngineOptions(max_running=odd)  # type: ignore[arg-type]

@@ -124,6 +124,7 @@ def test_a_model_without_tokenizer_takes_ids_only() -> None:
         ({"tokens": [1]}, {"temperature": float("nan")}, "temperature"),
         ({"tokens": [1]}, {"temperature": -1}, "temperature"),
         ({"tokens": [1]}, {"top_p": -0.5}, "top_p"),
+        ({"tokens": [1]}, {"temperature": 10**400}, "temperature"),
         ({"tokens": [1]}, {"top_k": -1}, "top_k"),
         ({"tokens": [1]}, {"max_tokens": 0}, "max_tokens"),
         ({"tokens": [1]}, {"seed": 1.5}, "seed"),

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from lindos.evaluate import EvaluationError, answers, fixed_questions
-from lindos.model import KVCache
 from lindos.specs import Message, SpecError
 from lindos.text import chat_template
+from lindos.text.chat import RoleTokens
 
 
 def test_there_are_thirty_questions_of_many_kinds():
@@ -58,7 +59,12 @@ def test_a_file_of_questions_that_is_none(tmp_path: Path):
         fixed_questions(path)
 
 
-def test_the_cache_is_large_enough(tiny_model):
-    # The longest answer to the longest prompt fills the model's sequence exactly.
-    cache = KVCache(tiny_model.spec, 1, tiny_model.spec.sequence)
-    assert cache.capacity == tiny_model.spec.sequence
+def test_the_longest_answer_fills_the_model(tiny_model, tiny_tokenizer, monkeypatch):
+    template = chat_template(tiny_tokenizer, "chat")
+    assert isinstance(template, RoleTokens)
+    template.stop_tokens = frozenset()  # so that only the model's sequence ends it
+    monkeypatch.setattr(sys.modules[answers.__module__], "chat_template", lambda *_: template)
+    question = fixed_questions()[0]
+    prompt = template.prompt([Message(role="user", content=question.ask)])
+    [told] = answers(tiny_model, tiny_tokenizer, [question], system="", most_tokens=10_000)
+    assert (told.tokens, told.finish) == (tiny_model.spec.sequence - len(prompt), "length")

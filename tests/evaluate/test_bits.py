@@ -72,6 +72,7 @@ def test_a_part_of_the_text_says_so(tmp_path, tiny_model, tiny_tokenizer):
     some = bits_per_byte(tiny_model, data, sequence=16, batch=1, limit=2)[0]
     assert not some.whole
     assert some.tokens == 32
+    assert bits_per_byte(tiny_model, data, sequence=16, batch=5, limit=2)[0].tokens == 32
     assert some.bits_per_byte == pytest.approx(whole.bits_per_byte, rel=0.5)
 
 

@@ -54,6 +54,11 @@ def test_prompts_are_those_of_the_harness(root):
     assert arc.prompt.startswith("Question: ")
     assert arc.prompt.endswith("\nAnswer:")
     assert all(choice.startswith(" ") for choice in arc.choices)
+    piqa = load_items(TASKS["piqa"], root)[0]
+    assert piqa.prompt.startswith("Question: ")
+    assert piqa.prompt.endswith("\nAnswer:")
+    assert piqa.prompt.count("\n") == 1
+    assert all(choice.startswith(" ") for choice in piqa.choices)
     assert load_items(TASKS["lambada"], root)[0].choices[0].startswith(" ")
     assert load_items(TASKS["blimp"], root)[0].prompt == ""
 
@@ -100,7 +105,7 @@ def test_a_whole_evaluation_is_saved_and_added_to(tiny_model_dir: Path, root: Pa
     assert Evaluation.load(path) == first
     kept: list[Evaluation] = []
     both = first.merged(evaluate(tiny_model_dir, tasks=["lambada"], root=root, keep=kept.append))
-    assert [[task.task for task in each.tasks] for each in kept] == [["lambada"]]
+    assert [[task.task for task in each.tasks] for each in kept] == [[], ["lambada"]]
     assert [task.task for task in both.tasks] == ["piqa", "lambada"]
     assert both.answers == first.answers
     with pytest.raises(EvaluationError, match="other weights"):

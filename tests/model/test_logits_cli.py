@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from lindos.cli.main import app
 from lindos.model import KVCache
 from lindos.model.formats import FormatError, convert, load_model
+from lindos.specs import LindosError
 from tests.model.checkpoints import mini, write_official
 
 
@@ -61,7 +62,7 @@ def test_matrix_by_matrix_gives_the_same_logits(official, tmp_path):
 
 
 def test_a_model_larger_than_memory_is_read_matrix_by_matrix(official, tmp_path, monkeypatch):
-    monkeypatch.setattr("lindos.model.formats.compare.available_memory", lambda: 100 << 20)
+    monkeypatch.setattr("lindos.model.limits.available_memory", lambda: 100 << 20)
     result = invoke(official, "--tokens", "5,17", "--out", tmp_path / "it.npy")
     assert isinstance(result.exception, FormatError)
     assert "even matrix by matrix it takes about 0.5 GB" in str(result.exception)
@@ -114,6 +115,7 @@ def test_longer_than_meant_is_noted_and_a_bad_place_is_an_error(official, tmp_pa
     result = invoke(official, "--tokens", "5," * 13, "--out", tmp_path / "it.npy")
     assert result.exit_code == 0
     assert "12 at most" in result.output
-    result = invoke(official, "--tokens", "5", "--out", tmp_path / "none" / "it.npy")
-    assert isinstance(result.exception, FormatError)
-    assert "cannot be written" in str(result.exception)
+    for out, words in ((tmp_path / "none" / "it.npy", "cannot be written"), (tmp_path, "is a directory")):
+        result = invoke("a model nobody looks for yet", "--tokens", "5", "--out", out)
+        assert isinstance(result.exception, LindosError)
+        assert words in str(result.exception)

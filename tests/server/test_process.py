@@ -174,6 +174,32 @@ def test_beyond_this_machine_wants_a_key(tmp_path: Path, tiny_model_dir: Path):
     assert "--api-key" in found.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--terminal", "--port", "9000"), "--port and --browser"),
+        (("--terminal", "--no-browser"), "--port and --browser"),
+        (("--persona", "regular"), "--persona is for --terminal"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(tmp_path: Path, tiny_model_dir: Path, arguments, words: str):
+    found = run(tmp_path, "chat", str(tiny_model_dir), *arguments)
+    assert found.returncode == 2
+    assert words in " ".join(found.stderr.replace("│", " ").split())
+
+
+def test_a_terminal_that_lacks_letters_gets_question_marks(tmp_path: Path):
+    code = (
+        "import sys; from lindos.cli.terminal import _questions, _harmless; from rich.console import Console; "
+        "print(*_questions(Console(), False)); print(''.join(map(_harmless, 'a\u00adb\u202ec\x1bd \u2019')))"
+    )
+    environ = {**environment(tmp_path), "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=b"caf\xc3\xa9\n", capture_output=True, env=environ, check=True
+    )
+    assert done.stdout.decode("ascii").split("\n") == ["caf??", "a?b?c?d ?", ""]
+
+
 def test_questions_through_a_pipe(tmp_path: Path, tiny_model_dir: Path):
     questions = "Hello\n\n/persona\n/persona regullar\n/nonsense\nWho are you?\n/quit\nnever asked\n"
     found = run(tmp_path, "chat", str(tiny_model_dir), "--terminal", "--threads", "1", text=questions)
@@ -259,6 +285,7 @@ def test_a_conversation_in_the_terminal(tmp_path: Path, long_model_dir: Path):
         terminal.wait_for("\n")
         time.sleep(0.3)
         terminal.type("\x03")
+        terminal.wait_for("(stopped)")
         terminal.wait_for("you>")
         terminal.type("\x03")
         terminal.wait_for("leaves")

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -151,6 +152,18 @@ def test_sentencepiece_specials_when_asked(grok: Tokenizer):
 def test_damaged_sentencepiece(tmp_path: Path):
     (tmp_path / "tokenizer.model").write_bytes(b"\x00\x01 no model")
     with pytest.raises(SpecError, match=r"tokenizer\.model"):
+        load_tokenizer(tmp_path)
+
+
+def test_of_two_forms_of_a_sentencepiece_model_the_one_that_can_be_read_is_taken(shared: Path, tmp_path: Path):
+    foreign = '{"version": "1.0", "added_tokens": [], "model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}}'
+    (tmp_path / "tokenizer.json").write_text(foreign)
+    with pytest.raises(SpecError, match="BPE, but not byte-level"):
+        load_tokenizer(tmp_path)
+    shutil.copy(shared / "golden" / "grok1-tokenizer.model", tmp_path / "tokenizer.model")
+    assert load_tokenizer(tmp_path).encode(SENTENCE) == SENTENCE_TOKENS
+    (tmp_path / "tokenizer.json").write_text("damaged")
+    with pytest.raises(SpecError, match=r"tokenizer\.json"):
         load_tokenizer(tmp_path)
 
 

@@ -33,6 +33,24 @@ def write_data(folder: Path, tokenizer_dir: Path, *, seed: int = 0, heldout: int
     return folder
 
 
+def write_talk(folder: Path, tokenizer_dir: Path) -> Path:
+    """A data set of short conversations, packed whole, in which only the answers count."""
+    tokenizer = load_tokenizer(tokenizer_dir)
+    rng = np.random.default_rng(4)
+    words = TINY_TEXT.split()
+    with DatasetWriter(folder, name="talk", vocabulary=tokenizer.vocabulary) as writer:
+        sizes: dict[Literal["train", "heldout"], int] = {"train": 400, "heldout": 20}
+        for split, count in sizes.items():
+            shard = writer.part(split, masked=True)
+            for _ in range(count):
+                asked, told = (tokenizer.encode(" ".join(rng.choice(words, rng.integers(1, most)))) for most in (8, 12))
+                mask = [False] * (1 + len(asked)) + [True] * (len(told) + 1)
+                shard.add([1, *asked, *told, 2], mask, text_bytes=40)
+            writer.keep(shard.close(name=split, group="talk", split=split, epochs=1.0, packing="whole"))
+        writer.finish((tokenizer_dir / "tokenizer.json").read_text(), {})
+    return folder
+
+
 @pytest.fixture(scope="session")
 def tiny_data(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer_dir: Path) -> Path:
     return write_data(tmp_path_factory.mktemp("data") / "tiny", tiny_tokenizer_dir)

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import random
+import shlex
 import shutil
 import signal
 import subprocess
@@ -22,7 +23,7 @@ from lindos.model.formats import load_model
 from lindos.specs import SpecError
 from lindos.train import CheckpointError, Journal, RunFile, Trainer, TrainingError
 from lindos.train.checkpoint import newest_checkpoint, save_checkpoint
-from tests.train.conftest import write_data, write_run
+from tests.train.conftest import write_data, write_run, write_talk
 
 
 def losses(folder: Path) -> list[tuple]:
@@ -61,9 +62,11 @@ def test_a_run_learns_and_keeps_a_journal(undisturbed):
     assert len(list((undisturbed / "checkpoints").glob("step-*"))) == 2
 
 
-@pytest.mark.parametrize("precision", ["bf16", "fp32"])
-def test_legs_continue_bit_for_bit(run_table, tmp_path, precision):
+@pytest.mark.parametrize(("precision", "talk"), [("bf16", False), ("fp32", False), ("fp32", True)])
+def test_legs_continue_bit_for_bit(run_table, tmp_path, tiny_tokenizer_dir, precision, talk):
     run_table["machine"]["precision"] = precision
+    if talk:  # conversations: packed, masked, hidden from each other
+        run_table["data"] |= {"separate": True, "path": str(write_talk(tmp_path / "talk", tiny_tokenizer_dir))}
     run = RunFile.parse(run_table)
     Trainer(run, tmp_path / "whole").train()
     for leg in range(4):
@@ -74,18 +77,20 @@ def test_legs_continue_bit_for_bit(run_table, tmp_path, precision):
     assert all(torch.equal(whole[name], legs[name]) for name in whole)
 
 
-def _killed_run(run_file: Path, out: Path, kills: int, seed: int) -> None:
-    """Start the real command, kill it without warning at random moments, finish it undisturbed."""
+def _killed_run(run_file: Path, out: Path, kills: int, seed: int, steps: int = 12) -> None:
+    """Start the real command, kill it without warning at random moments of its `steps`, finish it undisturbed."""
     chance = random.Random(seed)
-    for _ in range(kills):
+    for kill in range(kills):
         reached = len(losses(out)) if (out / "metrics.jsonl").exists() else 0
         process = subprocess.Popen(command(run_file, out, "--resume"), stdout=subprocess.DEVNULL)
         # Wait until it has done something, then a random while longer: mid-step, mid-write, anywhere.
-        target = reached + chance.randint(1, 3)
-        while process.poll() is None and (not (out / "metrics.jsonl").exists() or len(losses(out)) < min(target, 12)):
+        target = min(reached + chance.randint(1, 3), steps - (kills - kill))
+        while process.poll() is None and (not (out / "metrics.jsonl").exists() or len(losses(out)) < target):
             time.sleep(0.01)
         time.sleep(chance.random() * 0.2)
-        os.kill(process.pid, signal.SIGKILL)
+        assert process.poll() is None or len(losses(out)) == steps, "it ended by itself too early"
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGKILL)
         process.wait()
     subprocess.run(command(run_file, out, "--resume"), check=True, stdout=subprocess.DEVNULL)
 
@@ -114,12 +119,14 @@ def test_killed_at_any_moment_the_losses_continue_bit_for_bit(run_table, tmp_pat
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_killed_again_and_again(run_table, tmp_path, undisturbed):
+def test_killed_again_and_again(run_table, tmp_path):
     run_table["checkpoint"]["every"] = 1
+    run_table["schedule"]["steps"] = 120
     run_file = write_run(tmp_path / "run.json", run_table)
-    _killed_run(run_file, tmp_path / "killed", kills=15, seed=2)
-    assert losses(tmp_path / "killed") == losses(undisturbed)
-    whole, killed = weights(undisturbed), weights(tmp_path / "killed")
+    subprocess.run(command(run_file, tmp_path / "whole"), check=True, stdout=subprocess.DEVNULL)
+    _killed_run(run_file, tmp_path / "killed", kills=15, seed=2, steps=120)
+    assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
+    whole, killed = weights(tmp_path / "whole"), weights(tmp_path / "killed")
     assert all(torch.equal(whole[name], killed[name]) for name in whole)
 
 
@@ -148,6 +155,7 @@ def test_a_damaged_checkpoint_is_passed_over(run_table, tmp_path, undisturbed):
     before = losses(undisturbed)
     trainer = Trainer(RunFile.parse(run_table), undisturbed, resume=True)
     assert trainer.step == 8
+    assert [path.name for path in folder.glob("damaged-*")] == [f"damaged-{newest.name}-1"]
     trainer.train()
     assert losses(undisturbed) == before
     for path in folder.glob("step-*"):
@@ -164,9 +172,86 @@ def test_a_started_run_is_not_overwritten(run_table, undisturbed):
 def test_a_changed_run_is_refused_but_a_longer_one_is_not(run_table, undisturbed):
     run_table["schedule"]["steps"] = 14
     assert Trainer(RunFile.parse(run_table), undisturbed, resume=True).train() == 14
-    run_table["optimizer"]["lr"] = 1e-4
-    with pytest.raises(SpecError, match=r"optimizer\.lr: the run began with 0\.003"):
+    run_table["optimizer"]["clip"] = 2.0
+    with pytest.raises(SpecError, match=r"optimizer\.clip: the run began with 1\.0"):
         Trainer(RunFile.parse(run_table), undisturbed, resume=True)
+
+
+def test_learning_rates_may_change_between_legs(run_table, tmp_path):
+    Trainer(RunFile.parse(run_table), tmp_path).train(steps=4)
+    run_table["optimizer"] |= {"lr": 1e-3, "matrix_lr": 0.01}
+    assert Trainer(RunFile.parse(run_table), tmp_path, resume=True).train() == 12
+    run_table["optimizer"]["momentum"] = 0.5
+    with pytest.raises(SpecError, match=r"optimizer\.momentum: the run began with 0\.95"):
+        Trainer(RunFile.parse(run_table), tmp_path, resume=True)
+
+
+def test_a_step_without_a_finite_gradient_changes_nothing(run_table, tmp_path):
+    run_table["checkpoint"]["every"] = 1
+    trainer = Trainer(RunFile.parse(run_table), tmp_path)
+    trainer.train(steps=2)
+    before = {name: tensor.clone() for name, tensor in trainer.optimizer.tensors()}
+    healthy = trainer.model.final_norm.detach().clone()
+    with torch.no_grad():
+        trainer.model.final_norm.fill_(float("inf"))
+    trainer.train(steps=1)
+    assert trainer.step == 3
+    assert all(torch.equal(tensor, before[name]) for name, tensor in trainer.optimizer.tensors())
+    [skip] = [line for line in Journal.read(tmp_path / "metrics.jsonl") if line["kind"] == "skip"]
+    assert skip["step"] == 2
+    assert "final_norm" in skip["tensors"]
+    with torch.no_grad():
+        trainer.model.final_norm.copy_(healthy)
+    trainer.train(steps=1)
+    assert [line[0] for line in losses(tmp_path)] == [0, 1, 3]
+
+
+def test_five_steps_in_a_row_without_one_end_the_run_however_it_is_interrupted(run_table, tmp_path):
+    run_table["checkpoint"]["every"] = 1
+    run = RunFile.parse(run_table)
+    for leg in (3, 9):
+        trainer = Trainer(run, tmp_path, resume=leg > 3)
+        with torch.no_grad():
+            trainer.model.final_norm.fill_(float("inf"))
+        if leg == 3:
+            assert trainer.train(steps=leg) == 3
+        else:
+            with pytest.raises(TrainingError, match=r"lower optimizer\.lr"):
+                trainer.train(steps=leg)
+    assert trainer.step == 5
+
+
+def test_a_run_exports_what_it_was_told_to_be(run_table, tmp_path):
+    """A chat run that starts from a base model makes a chat model."""
+    spec = Path(run_table["model"])
+    table = json.loads(spec.read_text())
+    spec.write_text(json.dumps({**table, "kind": "base", "name": "reader"}))
+    Trainer(RunFile.parse(run_table), tmp_path / "base").export(tmp_path / "base" / "model")
+    spec.write_text(json.dumps({**table, "kind": "chat", "name": "talker"}))
+    run = RunFile.parse({**run_table, "start": str(tmp_path / "base" / "model")})
+    trainer = Trainer(run, tmp_path / "chat")
+    trainer.train(steps=1)
+    trainer.export(tmp_path / "chat" / "model")
+    made = json.loads((tmp_path / "chat" / "model" / "config.json").read_text())["spec"]
+    assert (made["kind"], made["name"]) == ("chat", "talker")
+
+
+def test_a_start_cannot_be_added_to_a_begun_run(run_table, tmp_path, tiny_model_dir):
+    run = RunFile.parse(run_table)
+    Trainer(run, tmp_path / "it").train(steps=4)
+    Trainer(run, tmp_path / "other").export(tmp_path / "other" / "model")
+    started = RunFile.parse({**run_table, "start": str(tmp_path / "other" / "model")})
+    with pytest.raises(SpecError, match="start: the run began with ''"):
+        Trainer(started, tmp_path / "it", resume=True)
+
+
+def test_the_line_that_says_how_to_go_on_goes_on(run_table, tmp_path):
+    run_file, out = write_run(tmp_path / "run.json", run_table), tmp_path / "a place"
+    told = subprocess.run(command(run_file, out, "--steps", "2"), check=True, capture_output=True, text=True).stdout
+    told = " ".join(told.split()).split("continue with: ")[1]
+    again = [sys.executable, "-m", *shlex.split(told)]
+    subprocess.run([*again, "--steps", "2"], check=True, stdout=subprocess.DEVNULL)
+    assert [line[0] for line in losses(out)] == [0, 1, 2, 3]
 
 
 def test_other_data_is_refused(run_table, undisturbed, tmp_path, tiny_tokenizer_dir):
@@ -287,14 +372,15 @@ def test_what_a_model_writes_is_never_taken_for_markup(run_table, tmp_path, monk
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of torch, about its own tracing
-def test_killed_as_pebble_is_trained_the_losses_continue_bit_for_bit(run_table, tmp_path):
-    """Compiled chains, two threads, documents kept apart, masks of every size."""
+def test_killed_as_pebble_is_trained_the_losses_continue_bit_for_bit(run_table, tmp_path, tiny_tokenizer_dir):
+    """Compiled chains, two threads, packed conversations kept apart, masks of every size."""
     run_table["machine"] = {"threads": 2, "compile": True}
-    run_table["data"]["separate"] = True
+    run_table["data"] |= {"separate": True, "path": str(write_talk(tmp_path / "talk", tiny_tokenizer_dir))}
     run_table["checkpoint"]["every"] = 2
+    run_table["schedule"]["steps"] = 40
     run_file = write_run(tmp_path / "run.json", run_table)
     subprocess.run(command(run_file, tmp_path / "whole"), check=True, stdout=subprocess.DEVNULL)
-    _killed_run(run_file, tmp_path / "killed", kills=3, seed=5)
+    _killed_run(run_file, tmp_path / "killed", kills=3, seed=5, steps=40)
     assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
     whole, killed = weights(tmp_path / "whole"), weights(tmp_path / "killed")
     assert all(torch.equal(whole[name], killed[name]) for name in whole)

@@ -116,6 +116,39 @@ def test_router_loss_prefers_even_experts(model, tiny_spec):
     assert worst == pytest.approx(tiny_spec.experts)
 
 
+def test_the_router_losses_are_their_formulas(model, tiny_spec):
+    tokens, _ = batch(tiny_spec, rows=3)
+    _, routings = model.hidden(torch.from_numpy(tokens))
+    balance = z = 0.0
+    for routing in routings:
+        count = len(routing.chosen)
+        shares = [sum(row.count(e) for row in routing.chosen.tolist()) / (2 * count) for e in range(tiny_spec.experts)]
+        means = routing.probabilities.detach().mean(0).tolist()
+        balance += tiny_spec.experts * sum(share * mean for share, mean in zip(shares, means, strict=True))
+        z += float(routing.logits.detach().double().exp().sum(-1).log().square().mean())
+    assert router_loss(routings, 1.0, 0.0).item() == pytest.approx(balance, rel=1e-5)
+    assert router_loss(routings, 0.0, 1.0).item() == pytest.approx(z, rel=1e-4)
+
+
+def test_filling_asks_for_no_balance(run_table, tiny_spec):
+    """Rows filled up with padding have the router losses and gradients of the text alone."""
+    run = run_of(run_table, data__micro_batch=2, router__balance=0.5, router__z=0.1)
+    tokens, mask = batch(tiny_spec, rows=2)
+    filled = np.pad(tokens, ((0, 0), (0, 30))), np.pad(mask, ((0, 0), (0, 30)))
+    # The last token is predicted, and read only where a row goes on behind it.
+    filled[0][:, 16] = 0
+    sums = []
+    for (rows, counts), pad in (((tokens, mask), None), (filled, 0), (filled, None)):
+        model = Transformer(tiny_spec)
+        initialise(model, 0)
+        master = MasterWeights(model)
+        result = accumulate(model, rows, counts, run, pad_token=pad)
+        sums.append((result.router_loss, result.balance, master.gradients["layers.0.experts.router"]))
+    (alone, filled_up, naive) = sums
+    assert filled_up[:2] == pytest.approx(alone[:2], rel=1e-5)
+    assert naive[:2] != pytest.approx(alone[:2], rel=1e-2)
+
+
 def test_balance_is_one_when_even_and_the_expert_count_at_worst():
     assert balance_of(torch.full((3, 4), 0.25)) == pytest.approx(1.0)
     assert balance_of(torch.tensor([[1.0, 0, 0, 0]])) == pytest.approx(4.0)
@@ -144,15 +177,50 @@ def test_adamw_equals_torch(tiny_spec):
         torch.testing.assert_close(a, b, atol=2e-5, rtol=1e-3, msg=lambda m, name=name: f"{name}: {m}")
 
 
+def test_muon_is_its_formula(tiny_spec):
+    settings = OptimizerSection(kind="muon", lr=1e-2, matrix_lr=0.03, clip=1e9, weight_decay=0.2, momentum=0.9)
+    model = Transformer(tiny_spec)
+    initialise(model, 0)
+    master = MasterWeights(model)
+    optimizer = Optimizer(master, settings)
+    torch.manual_seed(0)
+    before = {name: weight.clone() for name, weight in master.masters.items()}
+    momenta = {name: torch.zeros_like(weight) for name, weight in before.items()}
+    for step in range(2):
+        for name, gradient in master.gradients.items():
+            gradient.normal_()
+            momenta[name] = 0.9 * momenta[name] + 0.1 * gradient
+            ahead = 0.1 * gradient + 0.9 * momenta[name]
+            wide = before[name].shape[-1] / before[name].shape[-2] if before[name].ndim > 1 else 1.0
+            moved = 0.03 * 0.5 * max(1.0, wide) ** 0.5 * orthogonalise(ahead) if before[name].ndim > 1 else 0
+            before[name] = before[name] * (1 - 0.03 * 0.5 * 0.2) - moved
+        optimizer.step(step, 0.5)
+    by_muon = {name for name in before if f"{name}.momentum" in optimizer.state}
+    for name in before:
+        inside = name.startswith("layers.") and before[name].ndim > 1 and not name.endswith("router")
+        assert (name in by_muon) == inside, name
+        if inside:
+            torch.testing.assert_close(master.masters[name], before[name], atol=1e-5, rtol=1e-4)
+    assert {name.split(".")[-1] for name in by_muon} == {"query", "key", "value", "output", "gate", "up", "down"}
+
+
 @settings(max_examples=20)
 @given(rows=st.integers(2, 12), columns=st.integers(2, 12), seed=st.integers(0, 99))
 def test_orthogonalised_matrices_have_singular_values_near_one(rows, columns, seed):
     torch.manual_seed(seed)
-    made = orthogonalise(torch.randn(3, rows, columns), iterations=8)
+    made = orthogonalise(torch.randn(3, rows, columns), iterations=8)  # of any shape, also nearly singular ones
     values = torch.linalg.svdvals(made)
     assert made.shape == (3, rows, columns)
     assert float(values.max()) < 1.5
     assert float(values.mean()) > 0.5
+
+
+def test_five_iterations_bring_ordinary_matrices_near_one():
+    torch.manual_seed(0)
+    for rows, columns in ((32, 96), (96, 32), (64, 64)):
+        values = torch.linalg.svdvals(orthogonalise(torch.randn(2, rows, columns)))
+        assert float(values.max()) < 1.3
+        assert float(values.median()) > 0.65
 
 
 def test_gradients_are_clipped_to_one_norm(model, tiny_spec):
@@ -200,6 +268,7 @@ def test_fused_chains_give_what_plain_ones_give(tiny_spec):
         ({"optimizer__learning_rate": 1}, "optimizer.learning_rate: unknown field"),
         ({"schedule__warmups": 1}, "schedule.warmups: unknown field; did you mean 'warmup'"),
         ({"data__micro_batch": 3}, r"batch \(4\) must be a multiple of micro_batch \(3\)"),
+        ({"schedule__warmup": 11}, r"warmup \(11 steps\) and decay \(the last 2\) overlap in 12 steps"),
     ],
 )
 def test_run_files_refuse_mistakes(run_table, change, message):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
@@ -24,8 +24,10 @@ from lindos.assistant.model import (
 from lindos.engine.client import EngineClient
 from lindos.specs import Message
 
-DEATHS, WITHIN_SECONDS = 3, 60.0
-"""An engine that dies this often in this time is not started again."""
+DEATHS, SETTLED_SECONDS = 3, 60.0
+"""An engine that dies this often in a row, each time before it has been ready for so long, is not started again."""
+
+log = logging.getLogger("lindos.assistant")
 
 
 class EngineChatModel:
@@ -40,6 +42,7 @@ class EngineChatModel:
         self._fault: EngineError | None = None
         self._loaded = asyncio.Event()
         """Set while there is a loaded engine, or none will ever be."""
+        self._ready_since: float | None = None
         self._keeper = asyncio.create_task(self._keep())
 
     @classmethod
@@ -114,26 +117,36 @@ class EngineChatModel:
         return self._client
 
     async def _keep(self) -> None:
-        deaths: deque[float] = deque(maxlen=DEATHS)
-        while self._fault is None:
-            try:
-                await self._live()
-            except EngineError as error:
-                deaths.append(time.monotonic())
-                often = len(deaths) == DEATHS and deaths[-1] - deaths[0] < WITHIN_SECONDS
-                # A model that could not be loaded will not load the next time either.
-                if not isinstance(error, EngineDied) or often or self._info is None:
-                    self._fault = error
-        self._loaded.set()
+        deaths = 0
+        try:
+            while self._fault is None:
+                try:
+                    await self._live()
+                except EngineError as error:
+                    settled = self._ready_since and time.monotonic() - self._ready_since > SETTLED_SECONDS
+                    deaths = 1 if settled else deaths + 1
+                    # A model that could not be loaded will not load the next time either.
+                    if not isinstance(error, EngineDied) or deaths == DEATHS or self._info is None:
+                        self._fault = error
+                    else:
+                        log.error("%s; starting it again", error)
+        except Exception as error:
+            log.exception("the engine cannot be kept running")
+            self._fault = EngineError(f"the engine cannot be kept running: {error}")
+        finally:
+            self._loaded.set()
 
     async def _live(self) -> None:
         """One engine from its start to its death, which is raised."""
+        self._ready_since = None
         client = await EngineClient.start(self._directory, self._options, on_progress=self._on_progress, wait=False)
         self._client = client
         try:
             self._info = await client.wait_ready()
+            self._ready_since = time.monotonic()
             self._loaded.set()
             raise await client.wait_fault()
         finally:
             self._loaded.clear()
+            self._client = None
             await client.close()

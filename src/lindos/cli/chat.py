@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from lindos.cli.serve import Context, Data, Model, Threads, run_server, settings_of
+from lindos.cli.serve import Context, Data, Dtype, DtypeOf, Model, Threads, run_server, settings_of
 
 OTHER_PORTS = 50
 
@@ -20,13 +20,14 @@ def command(
     port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="Port of the page.", show_default="8420, or the next free one")
     ] = None,
-    browser: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
+    browser: Annotated[bool | None, typer.Option(help="Open the page in the browser.", show_default="browser")] = None,
     persona: Annotated[
         str | None, typer.Option(help="How the terminal's answers sound.", show_default="direct")
     ] = None,
     data: Data = None,
     threads: Threads = None,
     context: Context = None,
+    dtype: DtypeOf = Dtype.AUTO,
 ) -> None:
     """Talk to a model: opens the page in the browser, or talks in the terminal.
 
@@ -36,17 +37,21 @@ def command(
     from lindos.assistant import EngineOptions, find_model
 
     directory = find_model(model)
-    options = EngineOptions(threads=threads, context=context)
+    options = EngineOptions(threads=threads, context=context, dtype=dtype.value)
     if terminal:
+        if port is not None or browser is not None:
+            raise typer.BadParameter("--port and --browser are about the page; leave them out with --terminal")
         from lindos.cli.terminal import talk
 
         raise typer.Exit(talk(directory, options, persona=persona, data=data))
+    if persona is not None:
+        raise typer.BadParameter("--persona is for --terminal; on the page it is chosen beside the question")
     from lindos.server import Settings, listen
     from lindos.server.run import address
 
     settings = settings_of(Settings, port=port, data=data)
     listening = listen(settings, others=OTHER_PORTS if port is None else 0)
-    if browser:
+    if browser is not False:
         _open_soon(address(settings, listening))
     run_server(directory, settings, options, listening)
 

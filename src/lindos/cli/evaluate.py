@@ -50,6 +50,12 @@ def command(
         list[str] | None,
         typer.Option(metavar="COMMAND", help="For the card: a command that made the model. Repeatable."),
     ] = None,
+    limits: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="For the card: what the model cannot do, in Markdown, instead of a few lines."
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="Where the network runs, such as cpu or cuda.")] = "cpu",
 ) -> None:
     """Measure a model on BLiMP, ARC-easy, PIQA, LAMBADA and held-out text, and ask it thirty fixed questions.
@@ -57,10 +63,14 @@ def command(
     With --json FILE the figures are kept, and a later call adds to them; `--tasks none --json FILE --card` writes the
     card from what is kept without measuring anything.
     """
-    from lindos.evaluate import Evaluation, evaluate, write_model_card
+    from lindos.evaluate import LIMITS, Evaluation, EvaluationError, evaluate, write_model_card
 
     console = Console(stderr=True)
     names = [name.strip() for name in tasks.split(",") if name.strip() not in ("", "none")]
+    try:
+        told = LIMITS if limits is None else limits.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise EvaluationError(f"{limits}: cannot be read: {error}") from None
     kept = Evaluation.load(json) if json is not None and json.is_file() else None
 
     def keep(so_far: Evaluation) -> Evaluation:
@@ -82,7 +92,7 @@ def command(
     found = keep(found)
     _show(found)
     if card:
-        path = write_model_card(model, found, runs=run or (), data=data or (), made_by=made_by or ())
+        path = write_model_card(model, found, runs=run or (), data=data or (), made_by=made_by or (), limits=told)
         typer.echo(f"the card is in {path}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from lindos.specs import LindosError
 
 if TYPE_CHECKING:
     import torch
@@ -54,6 +57,7 @@ def command(
     on an ordinary computer: with a few gigabytes of memory, in the time its disk takes to read it once.
     """
     ids = _token_ids(tokens)
+    _check_place(out)
     import torch
 
     from lindos.model.formats.opening import open_source
@@ -77,9 +81,9 @@ def _network(
 ) -> Transformer:
     """The model in memory, or over its files where it does not fit."""
     from lindos.model.formats import FormatError
-    from lindos.model.formats.compare import available_memory
     from lindos.model.formats.own import fill
     from lindos.model.formats.streamed import StreamedTransformer, streamed_bytes
+    from lindos.model.limits import available_memory
 
     memory = available_memory()
     if stream is None:
@@ -114,14 +118,20 @@ def _token_ids(text: str) -> list[int]:
     return [int(part) for part in parts]
 
 
+def _check_place(path: Path) -> None:
+    """What cannot be written is better found out before a model is read."""
+    if path.is_dir():
+        raise LindosError(f"{path}: is a directory; name the file the logits go into")
+    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise LindosError(f"{path}: cannot be written: {path.parent} is no directory that can be written into")
+
+
 def _save(path: Path, array: object) -> None:
     """The whole file or none."""
     import numpy as np
 
     from lindos.model.formats import FormatError
 
-    if path.is_dir():
-        raise FormatError(f"{path}: is a directory; name the file the logits go into")
     draft = path.with_name(path.name + ".tmp")
     try:
         with draft.open("wb") as file:

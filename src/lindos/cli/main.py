@@ -65,7 +65,7 @@ app = typer.Typer(cls=Verbs, add_completion=False, no_args_is_help=True, rich_ma
 def lindos(
     version: bool = typer.Option(False, "--version", help="Print the version.", is_eager=True),
 ) -> None:
-    """Plans, trains, serves and talks to Grok-class mixture-of-experts language models."""
+    """Trains, serves and talks to Grok-class mixture-of-experts language models."""
     if version:
         typer.echo(__version__)
         raise typer.Exit

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +23,17 @@ Data = Annotated[
     Path | None, typer.Option(help="Folder that keeps the conversations.", show_default="~/.local/share/lindos")
 ]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads to compute with.", show_default="as suits the model")]
+
+
+class Dtype(StrEnum):
+    """What an engine computes in."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    BF16 = "bf16"
+
+
+DtypeOf = Annotated[Dtype, typer.Option(help="What the network computes in; auto: what suits model and machine.")]
 Context = Annotated[int | None, typer.Option(min=1, help="Longest conversation in tokens.", show_default="the model's")]
 
 
@@ -40,6 +52,7 @@ def command(
     max_requests: Annotated[int, typer.Option(min=1, help="Requests held at a time; one more is answered 503.")] = 64,
     threads: Threads = None,
     context: Context = None,
+    dtype: DtypeOf = Dtype.AUTO,
     log_requests: Annotated[bool, typer.Option(help="Print a line for every request.")] = False,
 ) -> None:
     """Serve a model: an OpenAI-compatible API under /v1, and the chat page."""
@@ -50,7 +63,7 @@ def command(
     settings = settings_of(
         Settings, host=host, port=port, data=data, api_key=api_key, allowed_hosts=tuple(allow_host or ())
     )
-    options = EngineOptions(max_requests=max_requests, threads=threads, context=context)
+    options = EngineOptions(max_requests=max_requests, threads=threads, context=context, dtype=dtype.value)
     run_server(directory, settings, options, listen(settings), log_requests=log_requests)
 
 

@@ -27,6 +27,9 @@ from lindos.cli.serve import Progress
 from lindos.specs import LindosError, Message, SpecError, nearest
 from lindos.storage import Conversations, Database, StorageError, data_directory
 
+SCRIPTS_NEED = "\u00ad\u200b\u200c\u200d\u200e\u200f\u2060"
+"""Unseen characters that words are written with: hyphens where a line may end, joiners, marks of direction."""
+
 HELP = """\
 /new            begin a new conversation
 /persona [ID]   list how Lindos can sound, or choose
@@ -45,7 +48,11 @@ def talk(directory: Path, options: EngineOptions, *, persona: str | None, data: 
         try:
             for line in _questions(session.say, interactive):
                 if not line.startswith("/"):
-                    runner.run(session.ask(line))
+                    try:
+                        runner.run(session.ask(line))
+                    except KeyboardInterrupt:  # a second Ctrl-C, before the first one was done with
+                        session.status = 130
+                        break
                 elif not _command(session, known, line):
                     break
         finally:
@@ -107,23 +114,22 @@ class Session:
     async def ask(self, question: str) -> None:
         """Answer a question, streamed to stdout; Ctrl-C stops it."""
         self._messages.append(Message(role="user", content=question))
-        await self._keep("user", question)
-        self._text, fields = "", {}
+        self._text, fields = "", {"state": "stopped"}
         try:
+            await self._keep("user", question)
             fields = {"state": "done", **await self._answer()}
         except LindosError as problem:
             fields = {"state": "failed", "error": str(problem)}
             self.status = 1
             self.say.print(f"[bold red]That did not work:[/bold red] {escape(str(problem))}")
-        except asyncio.CancelledError:
-            # Ctrl-C: the runner cancels this task. The answer ends here, the conversation goes on.
-            task = asyncio.current_task()
-            assert task is not None
-            task.uncancel()
-            fields = {"state": "stopped"}
+        except asyncio.CancelledError:  # Ctrl-C: the answer ends here, the conversation goes on
+            _go_on()
             self.say.print("\n[dim](stopped)[/dim]")
         self._messages.append(Message(role="assistant", content=self._text))
-        await self._keep("assistant", self._text, model=self._model.info.name, **fields)
+        try:
+            await self._keep("assistant", self._text, model=self._model.info.name, **fields)
+        except asyncio.CancelledError:  # a moment too late: there is nothing left to stop
+            _go_on()
 
     async def _answer(self) -> dict[str, Any]:
         messages = told(self.persona, self._messages)
@@ -144,6 +150,15 @@ class Session:
         }
 
     async def _keep(self, role: str, text: str, **fields: Any) -> None:
+        """Store a message, to the end also when Ctrl-C comes meanwhile, which then raises CancelledError afterwards."""
+        storing = asyncio.ensure_future(self._store_message(role, text, **fields))
+        try:
+            await asyncio.shield(storing)
+        except asyncio.CancelledError:
+            await storing
+            raise
+
+    async def _store_message(self, role: str, text: str, **fields: Any) -> None:
         if self._store is None or not self._kept:
             return
         try:
@@ -158,11 +173,19 @@ class Session:
             self.say.print(f"[yellow]From here on this conversation is not kept:[/yellow] {escape(str(problem))}")
 
 
+def _go_on() -> None:
+    """Take back the cancellation that Ctrl-C is to an asyncio.Runner."""
+    task = asyncio.current_task()
+    assert task is not None
+    task.uncancel()
+
+
 def _questions(say: Console, interactive: bool) -> Iterator[str]:
     """The lines typed or piped in, without the empty ones."""
+    for stream in (sys.stdin, sys.stdout):  # what the terminal's encoding lacks must not end a conversation
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     if not interactive:
-        if isinstance(sys.stdin, io.TextIOWrapper):
-            sys.stdin.reconfigure(errors="replace")
         for line in sys.stdin:
             if line.strip():
                 yield line.strip()
@@ -202,7 +225,7 @@ def _command(session: Session, known: dict[str, Persona], line: str) -> bool:
         case "persona" if argument.strip():
             try:
                 session.persona = _persona(known, argument.strip())
-                session.say.print(f"From now on: {session.persona.title}.")
+                session.say.print(f"From now on: {escape(session.persona.title)}.")
             except SpecError as error:
                 session.say.print(escape(str(error)))
         case "persona":
@@ -224,6 +247,6 @@ def _persona(known: dict[str, Persona], name: str) -> Persona:
 
 def _harmless(character: str) -> str:
     """Control characters could move the cursor or worse; a model has no business doing that."""
-    if character in "\n\t" or character in "\u200c\u200d":  # the last two join and part the letters of some scripts
+    if character in "\n\t" or character in SCRIPTS_NEED:
         return character
     return "\ufffd" if unicodedata.category(character) in ("Cc", "Cs", "Cf", "Cn") else character

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -47,7 +48,7 @@ def command(
     )
     reached = trainer.train(steps=steps, minutes=minutes)
     trainer.export(folder / "model")
-    more = "" if reached >= run.schedule.steps else f"; continue with: lindos train {run_file} --resume"
-    console.print(
-        f"step {reached:,} of {run.schedule.steps:,}; the model is in {folder / 'model'}{more}", highlight=False
-    )
+    again = shlex.join(["lindos", "train", str(run_file), *(["--out", str(out)] if out else []), "--resume"])
+    more = "" if reached >= run.schedule.steps else f"; continue with: {again}"
+    told = f"step {reached:,} of {run.schedule.steps:,}; the model is in {folder / 'model'}{more}"
+    console.print(told, highlight=False, markup=False, soft_wrap=True)

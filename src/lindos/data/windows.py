@@ -43,14 +43,15 @@ class StreamWindows:
 class PackedWindows:
     """Whole documents side by side, the rest of a window padded; only one longer than a window is cut.
 
-    Documents are taken in order and put into the first of a few open windows that has room for them.
+    Documents are taken in order and put into the first of a few open windows that has room for them. The rest of a cut
+    one begins a window: it has no start token that would tell it apart from a document before it.
     """
 
     def __init__(self, part: TokenPart, sequence: int):
         self._part, self._room = part, sequence + 1
         starts, ends = _pieces(part.starts, self._room)
         self._starts, self._lengths = starts, ends - starts
-        self._order, self._bounds = _packed(self._lengths, self._room)
+        self._order, self._bounds = _packed(self._lengths, np.isin(starts, part.starts), self._room)
         self.count = len(self._bounds) - 1
 
     def fill(self, index: int, epoch: int | str, tokens: np.ndarray, loss_mask: np.ndarray) -> None:
@@ -85,13 +86,13 @@ def _pieces(starts: np.ndarray, room: int) -> tuple[np.ndarray, np.ndarray]:
     return np.array(lefts, np.int64), np.array(rights, np.int64)
 
 
-def _packed(lengths: np.ndarray, room: int) -> tuple[np.ndarray, np.ndarray]:
+def _packed(lengths: np.ndarray, whole: np.ndarray, room: int) -> tuple[np.ndarray, np.ndarray]:
     """First fit over the latest open windows: pieces in window order, and where each window begins among them."""
     open_windows: list[tuple[int, list[int]]] = []
     closed: list[list[int]] = []
     for piece, length in enumerate(lengths.tolist()):
         for number, (left, held) in enumerate(open_windows):
-            if length <= left:
+            if length <= left and whole[piece]:
                 held.append(piece)
                 open_windows[number] = (left - length, held)
                 break

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import operator
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -252,7 +253,7 @@ class EngineClient:
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must learn that nothing will come
             self._fault = EngineDied(f"the engine's messages cannot be handled: {type(error).__name__}: {error}")
         closing = self._closing
-        await self._process.end(patience=5.0 if closing else 1.0)
+        await self._process.end(patience=5.0)
         if closing:
             self._fault = self._fault or EngineDied("the engine was closed")
         self._fail_all(self._fault or EngineDied(f"the engine's process is gone: {self._process.last_words()}"))
@@ -316,6 +317,16 @@ def _refusal(frame: protocol.Frame) -> EngineError:
     return RequestError(frame["message"], param=frame.get("param"), too_long=frame.get("too_long", False))
 
 
+def _token(value: Any) -> int:
+    """A token id of any integer type (NumPy's, say); nothing is rounded into one."""
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        return operator.index(value)
+    except TypeError:
+        raise RequestError(f"token ids are whole numbers (got {value!r})", param="tokens") from None
+
+
 def _prompt_body(
     messages: Messages | None, prompt: str | None, tokens: Sequence[int] | None, truncate: Truncate
 ) -> dict[str, Any]:
@@ -324,7 +335,7 @@ def _prompt_body(
     if prompt is not None:
         return {"text": prompt}
     if tokens is not None:
-        return {"tokens": [int(token) for token in tokens]}
+        return {"tokens": [_token(token) for token in tokens]}
     # The engine checks them: what is not a message is refused there, with its place in the list.
     turns = [m.model_dump() if isinstance(m, Message) else dict(m) for m in messages or ()]
     return {"messages": turns, "truncate": truncate}

@@ -80,7 +80,7 @@ class EngineCore:
     def cancel(self, number: int) -> list[Event]:
         """End a request, wherever it is; nothing when it has ended already."""
         request = self._requests.get(number)
-        return [] if request is None else [self._end(request, "", "cancelled")]
+        return [] if request is None else [self._end(request, request.output.flush(), "cancelled")]
 
     def step(self) -> list[Event]:
         """Advance every running request as far as one step allows; the news, at most one event a request."""
@@ -144,7 +144,8 @@ class EngineCore:
         self._forget(request, "error")
         message = f"the engine could not go on with this request: {reason}"
         usage, timing = request.usage, request.timing()
-        return Event(request.id, "", request.pending, request.seconds, usage=usage, timing=timing, error=message)
+        text = request.output.flush()
+        return Event(request.id, text, request.pending, request.seconds, usage=usage, timing=timing, error=message)
 
     def _forget(self, request: Request, how: str) -> None:
         self._scheduler.remove(request)

@@ -23,7 +23,7 @@ class Generation:
         self.usage = Usage()
         """Counts so far; final once `ended`. Kept also when nobody reads the chunks."""
         self.timing: Timing | None = None
-        """Set once `ended`."""
+        """Set once `ended`, unless the engine's process died."""
         self.finish: Finish | None = None
         """Set once it ended well."""
         self.fault: EngineError | None = None
@@ -99,6 +99,7 @@ class Generation:
             return False
         self.usage, self.timing, self.finish = usage, timing, chunk.finish
         if "error" in event:
+            self._chunks.put_nowait(Chunk(chunk.text, ids, chunk.seconds))
             self.fail(EngineError(event["error"]))
         else:
             self._chunks.put_nowait(chunk)

@@ -5,7 +5,6 @@ Torch-free, and kept when the engine behind it is replaced by a faster one.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
@@ -96,7 +95,7 @@ def _several(name: str, values: object) -> tuple[Any, ...]:
 
 
 def _number(name: str, value: object, low: float, high: float) -> None:
-    good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    good = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not good or not low <= value <= high:  # type: ignore[operator]
         raise RequestError(f"{name} must be a number from {low:g} to {high:g} (got {value!r})", param=name)
 
@@ -238,7 +237,8 @@ class EngineOptions:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: an accelerator where torch finds one."""
     dtype: Literal["auto", "fp32", "bf16"] = "auto"
-    """auto: fp32 for a small model on a CPU, where a bf16 product costs more in dispatch than it saves; else bf16."""
+    """auto: on a CPU fp32 for a small model, where a bf16 product costs more in dispatch than it saves, and where the
+    CPU has no units for bf16 and the weights fit; else bf16."""
     max_requests: int = 64
     """Requests accepted at a time, running and waiting together; one more is QueueFull."""
     max_running: int = 16
@@ -254,7 +254,7 @@ class EngineOptions:
     def __post_init__(self) -> None:
         for name in ("max_requests", "max_running", "step_tokens", "threads", "kv_tokens", "context"):
             value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < 1):
+            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
                 raise EngineError(f"{name} must be a whole number of at least 1 (got {value!r})")
         for name, known in (("dtype", ("auto", "fp32", "bf16")), ("device", ("auto", "cpu", "cuda"))):
             if getattr(self, name) not in known:

@@ -14,7 +14,6 @@ from torch import Tensor
 from lindos.engine.blocks import BlockPool
 from lindos.engine.core import EngineCore
 from lindos.engine.interface import EngineError, EngineOptions, ModelInfo, Sampling
-from lindos.engine.memory import available_bytes
 from lindos.engine.output import OutputText
 from lindos.engine.prompts import PromptBuilder
 from lindos.engine.request import Request
@@ -23,7 +22,8 @@ from lindos.engine.scheduler import Scheduler, Work
 from lindos.model.formats.opening import open_source
 from lindos.model.formats.own import fill
 from lindos.model.formats.source import TensorSource
-from lindos.model.hardware import usable_cores
+from lindos.model.hardware import multiplies_bf16
+from lindos.model.limits import available_memory, usable_cores
 from lindos.specs import ModelSpec, SpecError
 from lindos.text import ChatTemplate, Tokenizer, chat_template, load_tokenizer
 
@@ -76,7 +76,7 @@ def load_engine(model: Path, options: EngineOptions, report: Report) -> LoadedEn
         threads=threads,
         device=device.type,
         template=None if template is None else template.name,
-        note="" if template is None else template.note,
+        note="" if template is None else _note(template, spec),
         spec=spec.model_dump(mode="json"),
         load_seconds=time.monotonic() - started,
     )
@@ -127,7 +127,12 @@ def _device(options: EngineOptions) -> torch.device:
 def _dtype(spec: ModelSpec, options: EngineOptions, device: torch.device) -> torch.dtype:
     if options.dtype != "auto":
         return _DTYPES[options.dtype]
-    return torch.float32 if device.type == "cpu" and spec.parameters < SMALL else torch.bfloat16
+    if device.type != "cpu":
+        return torch.bfloat16
+    # Without bf16 units a processor multiplies fp32 at many times the rate of bf16, where the weights fit.
+    wide = spec.parameters < SMALL or not multiplies_bf16(device)
+    fits = 1.25 * spec.parameters * torch.float32.itemsize < available_memory()
+    return torch.float32 if wide and fits else torch.bfloat16
 
 
 def _threads(spec: ModelSpec, options: EngineOptions) -> int:
@@ -148,7 +153,7 @@ def _kv_tokens(spec: ModelSpec, options: EngineOptions, context: int, dtype: tor
             )
         return options.kv_tokens
     bytes_per_token = 2 * spec.layers * spec.kv_heads * spec.head_size * dtype.itemsize
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_bytes()
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_memory()
     fitting = free // 4 // bytes_per_token
     return max(context, min(options.max_running * context, fitting))
 
@@ -164,6 +169,12 @@ def _tokenizer(model: Path, spec: ModelSpec) -> Tokenizer | None:
             "it belongs to another model"
         )
     return tokenizer
+
+
+def _note(template: ChatTemplate, spec: ModelSpec) -> str:
+    if spec.kind == "chat" and template.note:
+        return "Its tokenizer has no role tokens: the chat is wrapped in labelled turns (User:, Assistant:)."
+    return template.note
 
 
 def _template(tokenizer: Tokenizer, spec: ModelSpec) -> ChatTemplate:

@@ -9,7 +9,9 @@ import signal
 import socket
 import sys
 from collections import deque
+from pathlib import Path
 
+import lindos
 from lindos.engine import protocol
 from lindos.engine.interface import EngineError
 
@@ -32,13 +34,17 @@ class EngineProcess:
         self._process = process
         self._reader = reader
         self._writer = writer
+        self._forced = False
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._listening = asyncio.create_task(self._keep_tail())
 
     @classmethod
     async def spawn(cls) -> EngineProcess:
         """Start the process. Raises EngineError when the system refuses."""
-        ours, theirs = socket.socketpair()
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            raise EngineError(f"the engine's process cannot be started: {error}") from None
         try:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -84,7 +90,8 @@ class EngineProcess:
 
     def hang_up(self) -> None:
         """Close the stream, which tells the process to end."""
-        self._writer.close()
+        # Not `close`, which first waits for a process that may have stopped reading to take all that was sent.
+        self._writer.transport.abort()
 
     async def end(self, patience: float) -> None:
         """Hang up and wait until the process has gone; kill it when it takes longer than `patience` seconds."""
@@ -94,6 +101,7 @@ class EngineProcess:
         try:
             await asyncio.wait_for(self._process.wait(), patience)
         except TimeoutError:
+            self._forced = True
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
             await self._process.wait()
@@ -104,6 +112,8 @@ class EngineProcess:
         code = self._process.returncode
         if code is None:
             how = "it stopped answering"
+        elif self._forced:
+            how = "it hung up and did not end, so it was ended by force"
         elif code < 0:
             how = f"it was ended by signal {-code} ({_signal_name(-code)})"
             if -code == signal.SIGKILL:
@@ -126,12 +136,18 @@ class EngineProcess:
 
 
 def _environment() -> dict[str, str]:
-    """Ours, but OpenMP's threads sleep while they wait for each other, unless the user has said otherwise.
+    """Ours, with Lindos where this process found it (a clone that is not installed, say).
+
+    And OpenMP's threads sleep while they wait for each other, unless the user has said otherwise.
 
     By default they spin, and on a machine whose cores are busy one spins away the time slice that the other needs:
     a tenth of the speed was measured with two threads on two cores beside another program.
     """
-    return {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
+    found = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
+    home = Path(lindos.__file__).resolve().parents[1]
+    if home.name not in ("site-packages", "dist-packages"):
+        found["PYTHONPATH"] = os.pathsep.join(filter(None, (str(home), os.environ.get("PYTHONPATH"))))
+    return found
 
 
 def _signal_name(number: int) -> str:

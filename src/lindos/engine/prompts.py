@@ -104,15 +104,16 @@ class PromptBuilder:
 
     def _dropping(self, messages: list[Message], template: ChatTemplate, most: int) -> tuple[list[int], int]:
         """Drop as few of the oldest turns as will do; the system's words and the last turn always stay."""
-        candidates = _shortened(messages)
-        low, high = 0, len(candidates) - 1
+        cuts = _cuts(messages)
+        low, high = 0, len(cuts) - 1
         while low < high:
             middle = (low + high) // 2
-            if len(template.prompt(candidates[middle])) <= most:
+            if len(template.prompt(_from(messages, cuts[middle]))) <= most:
                 high = middle
             else:
                 low = middle + 1
-        return template.prompt(candidates[low]), len(messages) - len(candidates[low])
+        kept = _from(messages, cuts[low])
+        return template.prompt(kept), len(messages) - len(kept)
 
     def _too_long(self, tokens: int) -> str:
         return (
@@ -121,17 +122,15 @@ class PromptBuilder:
         )
 
 
-def _shortened(messages: list[Message]) -> list[list[Message]]:
-    """The conversation with ever more of its oldest turns left out; an answer never comes first."""
-    found = [messages]
-    kept = messages
-    while True:
-        turns = [at for at, message in enumerate(kept) if message.role != "system"]
-        if len(turns) < 2:
-            return found
-        kept = kept[: turns[0]] + kept[turns[0] + 1 :]
-        if len(turns) == 2 or kept[turns[1] - 1].role == "user":
-            found.append(kept)
+def _cuts(messages: list[Message]) -> list[int]:
+    """Where a shortened conversation may begin: at its first message, at a question, at the last turn."""
+    turns = [at for at, message in enumerate(messages) if message.role != "system"]
+    return [0, *(at for at in turns[1:-1] if messages[at].role == "user"), *turns[1:][-1:]]
+
+
+def _from(messages: list[Message], cut: int) -> list[Message]:
+    """The system's words, and the turns from `cut` on."""
+    return [message for at, message in enumerate(messages) if message.role == "system" or at >= cut]
 
 
 def _messages(turns: object) -> list[Message]:

@@ -7,7 +7,7 @@ answers: here answers are shown, unedited.
 
 from lindos.evaluate.answers import Question, answers, fixed_questions
 from lindos.evaluate.bits import bits_per_byte
-from lindos.evaluate.card import write_model_card
+from lindos.evaluate.card import LIMITS, write_model_card
 from lindos.evaluate.curve import draw_losses, read_run
 from lindos.evaluate.intervals import wilson
 from lindos.evaluate.measure import EVERYTHING, evaluate
@@ -18,6 +18,7 @@ from lindos.evaluate.tasks import TASKS, Item, load_items, run_task
 
 __all__ = [
     "EVERYTHING",
+    "LIMITS",
     "TASKS",
     "Answer",
     "BitsResult",

@@ -77,12 +77,13 @@ def _part(
         possible += int(each.loss_mask.sum())
         if limit is not None and windows >= limit:
             continue
-        windows += len(each.tokens)
-        mask_BT = torch.from_numpy(each.loss_mask).to(device)
-        tokens_BT = torch.from_numpy(each.tokens).to(device)
+        rows = len(each.tokens) if limit is None else min(len(each.tokens), limit - windows)
+        windows += rows
+        mask_BT = torch.from_numpy(each.loss_mask[:rows]).to(device)
+        tokens_BT = torch.from_numpy(each.tokens[:rows]).to(device)
         first_key_BT = None if start_token is None else document_starts(tokens_BT[:, :-1], start_token)
         x_BTD, _ = model.hidden(tokens_BT[:, :-1], first_key_BT=first_key_BT)
         logprobs_N, _ = head_logprobs(model, x_BTD[mask_BT], tokens_BT[:, 1:][mask_BT])
         nats -= float(logprobs_N.double().sum())
-        counted += int(each.loss_mask.sum())
+        counted += int(mask_BT.sum())
     return nats, counted, possible

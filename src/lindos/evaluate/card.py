@@ -15,23 +15,20 @@ from lindos.evaluate.card_tables import blimp_details, cell, data_section, publi
 from lindos.evaluate.curve import RunRecord, draw_losses, read_run
 from lindos.evaluate.record import Evaluation
 from lindos.evaluate.scoring import EvaluationError
+from lindos.model.formats import note_changed
 from lindos.specs import ModelSpec
 
 CARD = "MODEL_CARD.md"
 CURVE = "loss.svg"
 
 LIMITS = """\
-- It knows little and mixes things up. A model of this size holds common words, short stories and some facts; it states
-  wrong ones in the same calm voice. Check anything that matters.
-- It has no news, clock, weather, prices or live results, and was tuned to say so; it will not always remember to.
-- It only speaks English, in short answers. Long texts lose their thread; code, mathematics beyond small sums, and
-  translation are out of its reach.
-- Its refusals are a habit, not a safeguard. A server that faces strangers needs its own policy in front of it.
+- It states wrong things in the same voice as right ones. Check anything that matters.
+- It has no clock and no news: it knows nothing that came after its training text, and remembers nothing beyond the
+  conversation in front of it.
+- What it refuses it refuses by habit. A server that faces strangers needs its own policy in front of it.
 - Medical, legal and money questions belong to people. It is no source for any of them.
-- Much of what it read is a century old. Words of abuse were filtered from its training text; attitudes of the time were
-  not, and may show.
-- It does not learn from what it is told and remembers nothing beyond the conversation in front of it.
 """
+"""What holds for every model; whoever made one knows more."""
 
 
 def write_model_card(
@@ -41,11 +38,13 @@ def write_model_card(
     runs: Sequence[Path] = (),
     data: Sequence[Path] = (),
     made_by: Sequence[str] = (),
+    limits: str = LIMITS,
 ) -> Path:
     """Write `MODEL_CARD.md` and, with runs, `loss.svg` into the model's directory; returns the card's path.
 
     `runs` are journals (or run folders) in the order of training, `data` prepared data sets, `made_by` the commands or
-    files that made the model. Raises EvaluationError, and DataError for a data set that cannot be read.
+    files that made the model, `limits` what it cannot do, as Markdown. Its checksums are brought up to date.
+    Raises EvaluationError, and DataError for a data set that cannot be read.
     """
     records = [read_run(path) for path in runs]
     if records:
@@ -58,7 +57,7 @@ def write_model_card(
         _evaluation(evaluation),
         _bits(evaluation),
         _answers(evaluation, kept_out=any(_table(report, "mix").get("questions") for _, report in reports)),
-        f"## What it cannot do\n\n{LIMITS}",
+        f"## What it cannot do\n\n{limits}",
         _licence(evaluation.model),
     ]
     path = directory / CARD
@@ -66,6 +65,7 @@ def write_model_card(
         path.write_text("\n".join(section.rstrip() + "\n" for section in sections if section), encoding="utf-8")
     except OSError as error:
         raise EvaluationError(f"{path}: cannot be written: {error}") from None
+    note_changed(directory, CARD, CURVE)
     return path
 
 
@@ -128,7 +128,8 @@ def _evaluation(evaluation: Evaluation) -> str:
     spec = evaluation.model
     size = f"{spec.parameters / 1e6:.3g}M parameters, {spec.active_parameters / 1e6:.2g}M active"
     return (
-        "## Evaluation\n\nZero-shot, fp32, each text behind the start token; intervals are Wilson's at 95%. "
+        "## Evaluation\n\nZero-shot, fp32, each text behind the start token where the model was trained with one; "
+        "intervals are Wilson's at 95%. "
         "BLiMP is the mean over its paradigms. Length-normalised divides an answer's log-likelihood by its characters. "
         "LAMBADA: every token of the last word must be the likeliest.\n\n"
         f"{results_table(evaluation.tasks)}\n{published_table(evaluation.tasks, size)}\n"

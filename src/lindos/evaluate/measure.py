@@ -55,6 +55,7 @@ def evaluate(
         raise EvaluationError("where the evaluation sets lie is not known: give --root FOLDER, or set LINDOS_SHARED")
     tokenizer: Tokenizer = load_tokenizer(directory)
     model = load_model(directory, dtype=torch.float32, device=_device(device)).eval()
+    held_out = [_held_out(folder, directory) for folder in data] if "bits" in tasks else []
     found = Evaluation(
         model=model.spec,
         weights=weights_digest(directory),
@@ -67,6 +68,7 @@ def evaluate(
         if keep is not None:
             keep(found)
 
+    add()  # figures that cannot be kept beside others are better refused now than after an hour
     with _progress(console or Console(stderr=True)) as bars:
         for task in wanted:
             line = bars.add_task(task.title, total=None)
@@ -75,17 +77,24 @@ def evaluate(
             result = run_task(task, model, tokenizer, items, _on(bars, line))
             result = result.model_copy(update={"limit": limit, "seconds": time.monotonic() - began})
             add(tasks=(*found.tasks, result))
-        if "bits" in tasks:
-            for folder in data:
-                dataset = TokenDataset.open(folder, split="heldout")
-                line = bars.add_task(f"held-out text of {dataset.meta.name}", total=len(dataset.parts))
-                measured = bits_per_byte(model, dataset, limit=limit, progress=_on(bars, line))
-                add(bits=(*found.bits, *measured))
+        for dataset in held_out:
+            line = bars.add_task(f"held-out text of {dataset.meta.name}", total=len(dataset.parts))
+            measured = bits_per_byte(model, dataset, limit=limit, progress=_on(bars, line))
+            add(bits=(*found.bits, *measured))
         if "answers" in tasks:
             line = bars.add_task("questions", total=None)
             told = answers(model, tokenizer, fixed_questions(), most_tokens=most_tokens, progress=_on(bars, line))
             add(answers=told, system=SYSTEM)
     return found
+
+
+def _held_out(folder: Path, model: Path) -> TokenDataset:
+    """A data set's held-out text. Raises EvaluationError when it was made with another tokenizer than the model's."""
+    dataset = TokenDataset.open(folder, split="heldout")
+    theirs = model / "tokenizer.json"
+    if theirs.is_file() and theirs.read_bytes() != (folder / "tokenizer.json").read_bytes():
+        raise EvaluationError(f"{folder}: was made with another tokenizer than that of {model}")
+    return dataset
 
 
 def _device(name: str) -> torch.device:

@@ -8,7 +8,6 @@ Arithmetic is fp32 inside (fp64 for fp64 ends), results have the dtype of their 
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from typing import Any, Generic, ParamSpec, TypeVar
 
@@ -35,12 +34,25 @@ class Chain(Generic[P, R]):
         return self.active(*args, **kwargs)
 
 
-def fuse_elementwise(on: bool = True) -> bool:
+def fuse_elementwise(on: bool = True, device: torch.device | str = "cpu") -> bool:
     """Compile every chain (or go back to the plain ones). Returns whether they are compiled now."""
-    able = on and (torch.cuda.is_available() or any(shutil.which(c) for c in ("g++", "clang++")))
+    able = on and _compiler_works(torch.device(device))
+    if able:
+        # Past this many shapes of one chain torch runs it unfused without a word; which ones those are would hang on
+        # what a process happened to see first, and a resumed run would round otherwise than an undisturbed one.
+        torch._dynamo.config.recompile_limit = 64
     for chain in Chain.known:
         chain.active = torch.compile(chain.plain) if able else chain.plain
     return able
+
+
+def _compiler_works(device: torch.device) -> bool:
+    """Whether something small can be compiled: it takes a C++ compiler and Python's headers, and torch finds them."""
+    try:
+        torch.compile(lambda x: (x * 2).exp())(torch.zeros(8, device=device))
+    except Exception:  # noqa: BLE001 - a missing compiler shows itself in many ways, and none of them matters
+        return False
+    return True
 
 
 def wide_dtype(x: Tensor) -> torch.dtype:

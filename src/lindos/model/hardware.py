@@ -1,12 +1,10 @@
-"""What the machine at hand computes with: cores, and the number format it multiplies matrices in at speed.
+"""What the machine at hand computes with: the number format it multiplies matrices in at speed.
 
 A CPU without bf16 units emulates bf16 products: on one with AVX2 only, PyTorch's run at a sixtieth of fp32's rate
 (docs/log.md). So code that may choose asks here instead of taking bf16 for granted.
 """
 
 from __future__ import annotations
-
-import os
 
 import torch
 
@@ -24,8 +22,3 @@ def multiplies_bf16(device: torch.device | str = "cpu") -> bool:
 def product_dtype(device: torch.device | str = "cpu") -> torch.dtype:
     """bf16 where the hardware multiplies it, else fp32."""
     return torch.bfloat16 if multiplies_bf16(device) else torch.float32
-
-
-def usable_cores() -> int:
-    """Cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -10,7 +10,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from lindos.assistant import ChatModel, Persona
-from lindos.server.errors import RETRY_SECONDS, ApiError
+from lindos.server.errors import RETRY_SECONDS, ApiError, public_words
 from lindos.server.page.answers import Answers
 from lindos.server.settings import Settings
 from lindos.specs import nearest
@@ -37,7 +37,7 @@ class Service:
         """Raises ApiError when the model has not this name, or `ready` is wanted and it is still loading."""
         if ready and not self.model.ready:
             fault = self.model.fault
-            message = str(fault) if fault else f"the model is loading: {self.model.loading.message}"
+            message = public_words(fault) if fault else f"the model is loading: {self.model.loading.message}"
             raise ApiError(503, message, code="model_loading", headers={"Retry-After": str(RETRY_SECONDS)})
         known = [ALIAS, *([self.model.info.name] if self.model.ready else [])]
         if name not in known:

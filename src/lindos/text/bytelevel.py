@@ -23,6 +23,10 @@ _BOS = ("<|bos|>", "<s>", "<|begin_of_text|>", "<|startoftext|>", "[BOS]")
 _EOS = ("<|eos|>", "</s>", "<|end_of_text|>", "<|endoftext|>", "[EOS]")
 
 
+class OtherKind(SpecError):  # noqa: N818 - it says what a file is
+    """A tokenizer.json that is sound, but not byte-level."""
+
+
 class ByteLevelTokenizer:
     """A tokenizer.json of the byte-level kind. Safe to share between threads."""
 
@@ -46,7 +50,7 @@ class ByteLevelTokenizer:
     def load(cls, path: Path) -> ByteLevelTokenizer:
         """Read a tokenizer.json. Raises SpecError."""
         try:
-            return cls(path.read_text(encoding="utf-8"), where=str(path))
+            return cls(path.read_bytes().decode(), where=str(path))
         except (OSError, UnicodeDecodeError) as error:
             raise SpecError(f"{path}: cannot be read: {error}") from None
 
@@ -72,7 +76,7 @@ class ByteLevelTokenizer:
 
     def save(self, path: Path) -> None:
         """Write the tokenizer.json, byte for byte what was loaded or trained."""
-        path.write_text(self.source, encoding="utf-8")
+        path.write_bytes(self.source.encode())
 
     def _first(self, names: Iterable[str]) -> int | None:
         return next((self._names[name] for name in names if name in self._names), None)
@@ -108,7 +112,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int, *, show_progress: boo
 
 
 def _encodable(text: str) -> str:
-    """Lone surrogates have no UTF-8; they become U+FFFD instead of an exception deep inside the library."""
+    """Lone surrogates have no UTF-8; they become question marks instead of an exception deep inside the library."""
     return text.encode("utf-8", errors="replace").decode("utf-8") if not text.isascii() else text
 
 
@@ -121,7 +125,8 @@ def _checked(source: str, where: str) -> dict[str, Any]:
         # The library lets through some texts that are no JSON.
         raise SpecError(f"{where}: cannot be used as a tokenizer: {error}") from None
     if kind != "BPE" or '"ByteLevel"' not in source:
-        raise SpecError(f"{where}: only byte-level BPE tokenizers can be used (this one is {kind or 'unknown'})")
+        found = "BPE, but not byte-level" if kind == "BPE" else kind or "unknown"
+        raise OtherKind(f"{where}: only byte-level BPE tokenizers can be used (this one is {found})")
     return table
 
 

@@ -56,7 +56,10 @@ class Trainer:
         self._stopping = False
         self.platform = prepare_platform(run.machine)
         if run.machine.compile and not self.platform.fused:
-            self.console.print("no C++ compiler here: element-wise work runs unfused (slower, rounded otherwise)")
+            self.console.print(
+                "no working C++ compiler with Python's headers here: element-wise work runs unfused (slower, rounded "
+                "otherwise)"
+            )
         self.data = TokenDataset.open(Path(run.data.path), split="train")
         self.plan = BatchPlan(self.data, sequence=run.data.sequence, batch=run.data.batch, seed=run.data.seed)
         self.held_out = self._held_out_batches()
@@ -78,6 +81,8 @@ class Trainer:
         if self.run.start:
             model = load_model(Path(self.run.start), dtype=dtype, device=device)
             check_start(self.run, model.spec, self.data)
+            # Of one shape, but what it is called and made for is what this run says.
+            model.spec = self.run.spec
             return model
         model = Transformer(self.run.spec, dtype=dtype, device=device)
         initialise(model, self.run.seed)
@@ -136,12 +141,15 @@ class Trainer:
         except ChangedRun as error:
             if not renew:
                 raise
-            aside = _free_name(self.folder)
+            aside = _free_name(self.folder.with_name(f"{self.folder.name}.before"))
             self.folder.rename(aside)
             self.console.print(f"{escape(str(error))}: the run begins anew, the old one is in {aside}")
             return
         checkpoint.restore(self.optimizer.tensors())
-        self.step = checkpoint.step
+        self.step, self._skips = checkpoint.step, checkpoint.meta.get("skips", 0)
+        for path in sorted(self.checkpoints.glob("step-*")):
+            if path.name > checkpoint.path.name:  # passed over: else it would pass for the newest one for ever
+                path.rename(_free_name(path.with_name(f"damaged-{path.name}")))
         self._tell_changes(checkpoint.meta["environment"])
 
     def _tell_changes(self, before: dict[str, Any]) -> None:
@@ -185,7 +193,14 @@ class Trainer:
     def _one_step(self) -> None:
         began = time.perf_counter()
         batch = self.plan.batch(self.step)
-        result = accumulate(self.model, batch.tokens, batch.loss_mask, self.run, start_token=self.start_token)
+        result = accumulate(
+            self.model,
+            batch.tokens,
+            batch.loss_mask,
+            self.run,
+            start_token=self.start_token,
+            pad_token=self.data.tokenizer.pad,
+        )
         if not math.isfinite(float(self.master.norm())):
             self._skip()
             return
@@ -204,13 +219,13 @@ class Trainer:
         self.step += 1
         if self._skips >= MOST_SKIPS:
             raise TrainingError(
-                f"{MOST_SKIPS} steps in a row had no finite gradient (last in {names[0]}); lower the learning rate "
-                "or resume from an earlier checkpoint"
+                f"{MOST_SKIPS} steps in a row had no finite gradient (last in {names[0]}); lower optimizer.lr and "
+                "optimizer.matrix_lr in the run file and go on from the last checkpoint with --resume"
             )
 
     def _log(self, result: StepResult, norm: float, rate: float, seconds: float) -> None:
         per_step = self.run.tokens_per_step
-        flops = per_step * self.run.spec.training_flops_per_token(self.run.data.sequence)
+        flops = per_step * self.model.spec.training_flops_per_token(self.run.data.sequence)
         fields = {
             "step": self.step,
             "tokens": (self.step + 1) * per_step,
@@ -242,7 +257,7 @@ class Trainer:
             self.console.print(f"  {shown}", highlight=False)
 
     def _save(self) -> None:
-        meta = {**self.origin, "environment": self.platform.environment()}
+        meta = {**self.origin, "skips": self._skips, "environment": self.platform.environment()}
         save_checkpoint(self.checkpoints, self.step, self.optimizer.tensors(), meta)
         prune(self.checkpoints, self.run.checkpoint.keep)
 
@@ -259,8 +274,8 @@ class Trainer:
 
 
 def _free_name(folder: Path) -> Path:
-    """A name beside `folder` that nothing has yet."""
+    """A name like that of `folder` that nothing has yet."""
     number = 1
-    while (found := folder.with_name(f"{folder.name}.before-{number}")).exists():
+    while (found := folder.with_name(f"{folder.name}-{number}")).exists():
         number += 1
     return found

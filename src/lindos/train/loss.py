@@ -32,8 +32,10 @@ class Losses(NamedTuple):
 def text_loss(model: Transformer, x_TD: Tensor, targets_T: Tensor, counted: float, z_weight: float) -> Losses:
     """Summed cross-entropy of the given tokens divided by `counted`, with z-loss added in `total`."""
     spec = model.spec
+    head_VD = model.head_matrix
+    want = torch.is_grad_enabled() and (x_TD.requires_grad or head_VD.requires_grad)
     total, text = _HeadLoss.apply(
-        x_TD, model.head_matrix, targets_T, 1.0 / counted, spec.logit_multiplier, spec.logit_softcap, z_weight
+        x_TD, head_VD, targets_T, 1.0 / counted, spec.logit_multiplier, spec.logit_softcap, z_weight, want
     )
     return Losses(total, text)
 
@@ -49,8 +51,8 @@ class _HeadLoss(torch.autograd.Function):
         multiplier: float,
         softcap: float | None,
         z_weight: float,
+        want: bool,
     ) -> tuple[Tensor, Tensor]:
-        want = x_TD.requires_grad or head_VD.requires_grad or any(ctx.needs_input_grad)
         dx_TD = torch.empty_like(x_TD) if want else None
         dhead_VD = torch.zeros(head_VD.shape, dtype=torch.float32, device=head_VD.device) if want else None
         text = x_TD.new_zeros((), dtype=torch.float32)
@@ -74,7 +76,7 @@ class _HeadLoss(torch.autograd.Function):
         scale = grads[0]
         dx_TD, dhead_VD = ctx.gradients
         ctx.gradients = None
-        return (dx_TD.mul_(scale), dhead_VD.mul_(scale).to(ctx.head_dtype), None, None, None, None, None)
+        return (dx_TD.mul_(scale), dhead_VD.mul_(scale).to(ctx.head_dtype), None, None, None, None, None, None)
 
 
 def _fill_up(x_TD: Tensor, targets_T: Tensor) -> tuple[Tensor, Tensor]:

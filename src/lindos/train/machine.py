@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from lindos.model.elementwise import fuse_elementwise
-from lindos.model.hardware import product_dtype, usable_cores
+from lindos.model.hardware import product_dtype
+from lindos.model.limits import usable_cores
 from lindos.specs import SpecError
 from lindos.train.memory import keep_freed_memory
 from lindos.train.run_file import MachineSection
@@ -53,4 +54,4 @@ def prepare_platform(machine: MachineSection) -> Platform:
     accelerated = machine.device == "cuda" or (machine.device == "auto" and torch.cuda.is_available())
     device = torch.device("cuda" if accelerated else "cpu")
     formats = {"auto": product_dtype(device), "bf16": torch.bfloat16, "fp32": torch.float32}
-    return Platform(device, formats[machine.precision], fused=machine.compile and fuse_elementwise())
+    return Platform(device, formats[machine.precision], fused=machine.compile and fuse_elementwise(device=device))

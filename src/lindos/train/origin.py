@@ -10,7 +10,17 @@ from lindos.model.formats import weights_digest
 from lindos.specs import ModelSpec, SpecError
 from lindos.train.run_file import RunFile
 
-MAY_CHANGE = ("schedule", "evaluate", "sample", "checkpoint", "machine", "data.path", "start")
+MAY_CHANGE = (
+    "schedule",
+    "evaluate",
+    "sample",
+    "checkpoint",
+    "machine",
+    "data.path",
+    "start",
+    "optimizer.lr",
+    "optimizer.matrix_lr",
+)
 """What a resumed run may have changed in its file. `start` may lie elsewhere, but must hold the same weights."""
 _NAMES = ("name", "title", "source", "licence", "kind")
 """Fields of a spec that say nothing about the network."""
@@ -47,6 +57,8 @@ def check_origin(saved: dict[str, Any], now: dict[str, Any]) -> None:
         _same(network, now["spec"], _NAMES, f"model {now['run']['model']}: ")
     if saved.get("plan_fingerprint", now["plan_fingerprint"]) != now["plan_fingerprint"]:
         raise ChangedRun("this version of Lindos would show the run other batches than the one it began with")
+    if bool(began.start) != bool(now["run"]["start"]):
+        raise ChangedRun(f"start: the run began with '{began.start}', now it is '{now['run']['start']}'")
     if saved.get("start_sha256", now.get("start_sha256")) != now.get("start_sha256"):
         raise ChangedRun(f"{now['run']['start']}: holds other weights than those the run began with")
 

@@ -60,6 +60,20 @@ class ScheduleSection(Spec):
     floor: Share = 0.0
     """Where the rate ends, as a share of the peak."""
 
+    @property
+    def falling(self) -> int:
+        """Steps in which the rate falls."""
+        return max(1, round(self.decay * self.steps))
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.warmup > self.steps - self.falling:
+            raise ValueError(
+                f"warmup ({self.warmup} steps) and decay (the last {self.falling}) overlap in {self.steps} steps: "
+                "the rate would never reach its peak"
+            )
+        return self
+
 
 class RouterSection(Spec):
     balance: Annotated[float, Field(ge=0)] = 0.02
@@ -146,6 +160,5 @@ def learning_rate(schedule: ScheduleSection, step: int) -> float:
     """
     if step < schedule.warmup:
         return (step + 1) / schedule.warmup
-    fall = max(1, round(schedule.decay * schedule.steps))
     left = max(0, schedule.steps - step)
-    return schedule.floor + (1 - schedule.floor) * min(1.0, left / fall)
+    return schedule.floor + (1 - schedule.floor) * min(1.0, left / schedule.falling)

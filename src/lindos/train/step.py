@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lindos.model import Transformer, document_starts
+from lindos.model import Routing, Transformer, document_starts
 from lindos.train.loss import expert_shares, router_loss, text_loss
 from lindos.train.run_file import RunFile
 
@@ -24,13 +24,20 @@ class StepResult:
 
 
 def accumulate(
-    model: Transformer, tokens_BT: np.ndarray, mask_BT: np.ndarray, run: RunFile, *, start_token: int | None = None
+    model: Transformer,
+    tokens_BT: np.ndarray,
+    mask_BT: np.ndarray,
+    run: RunFile,
+    *,
+    start_token: int | None = None,
+    pad_token: int | None = None,
 ) -> StepResult:
     """Add the gradient of one batch, micro-batch by micro-batch.
 
     `tokens_BT` is [B, T+1], `mask_BT` [B, T]: whether predicting tokens[:, t+1] counts. Every counted token of the
     batch weighs the same, however the micro-batches divide them. With a `start_token`, which begins every document,
-    documents packed into one row do not see each other.
+    documents packed into one row do not see each other. A `pad_token` only fills rows up: where it stands, experts need
+    no balance.
     """
     counted = int(mask_BT.sum())
     parts = len(tokens_BT) // run.data.micro_batch
@@ -42,6 +49,7 @@ def accumulate(
         mask = torch.from_numpy(mask_BT[rows]).to(model.embedding.device)
         x_BTD, routings = model.hidden(tokens[:, :-1], first_key_BT=first_keys(tokens, start_token))
         losses = text_loss(model, *counted_tokens(x_BTD, tokens[:, 1:], mask), max(1, counted), run.z_loss)
+        routings = [routing_of_text(routing, tokens[:, :-1], pad_token) for routing in routings]
         routers = router_loss(routings, run.router.balance, run.router.z) / parts
         (losses.total + routers).backward()
         text += float(losses.text.detach())
@@ -53,6 +61,14 @@ def accumulate(
 def first_keys(tokens_BT: Tensor, start_token: int | None) -> Tensor | None:
     """What `hidden` wants to know to keep documents apart; `tokens_BT` has one token more than it will see."""
     return None if start_token is None else document_starts(tokens_BT[:, :-1], start_token)
+
+
+def routing_of_text(routing: Routing, tokens_BT: Tensor, pad_token: int | None) -> Routing:
+    """The routing of the tokens that are no filling."""
+    text_T = (tokens_BT != pad_token).flatten() if pad_token is not None else None
+    if text_T is None or bool(text_T.all()):
+        return routing
+    return Routing(*(each[text_T] for each in routing))
 
 
 def counted_tokens(x_BTD: Tensor, targets_BT: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ all but the pickles. Every reader offers Lindos's own tensors (`TensorSource`), 
 each format is known in one place. Not for training checkpoints, which hold optimiser state too (`lindos.train`).
 """
 
-from lindos.model.formats.checksums import check_directory, weights_digest
+from lindos.model.formats.checksums import check_directory, note_changed, weights_digest
 from lindos.model.formats.convert import convert
 from lindos.model.formats.opening import detect, open_source
 from lindos.model.formats.own import load_model, require_replaceable, save_model
@@ -19,6 +19,7 @@ __all__ = [
     "convert",
     "detect",
     "load_model",
+    "note_changed",
     "open_source",
     "require_replaceable",
     "save_model",

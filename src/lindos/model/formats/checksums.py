@@ -27,6 +27,20 @@ def write_checksums(
     write_json(directory / CHECKSUMS, {"files": files})
 
 
+def note_changed(directory: Path, *names: str) -> None:
+    """Note these files anew, those that are there, where the directory has checksums."""
+    if not (directory / CHECKSUMS).is_file():
+        return
+    document = read_table(directory / CHECKSUMS)
+    files = document.get("files")
+    if not isinstance(files, dict):
+        raise FormatError(f"{directory / CHECKSUMS}: has no table 'files'")
+    for path in (directory / name for name in names):
+        if path.is_file():
+            files[path.name] = {"bytes": path.stat().st_size, "sha256": digest(path)}
+    write_json(directory / CHECKSUMS, {**document, "files": dict(sorted(files.items()))})
+
+
 def weights_digest(directory: Path | str) -> str:
     """One SHA-256 for all weights of a model directory, from its `checksums.json` where Lindos wrote one.
 

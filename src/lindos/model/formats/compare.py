@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -12,6 +11,7 @@ from torch import Tensor
 from lindos.model.formats.own import fill
 from lindos.model.formats.sinks import Sink
 from lindos.model.formats.source import FormatError, TensorSource
+from lindos.model.limits import available_memory
 from lindos.specs import ModelSpec
 
 TOLERANCE = 1e-4
@@ -86,22 +86,3 @@ def _compare_samples(source: TensorSource, result: TensorSource, sink: Sink) -> 
             where = result.tensors[name].where
             raise FormatError(f"{where} differs from the source's {info.where} by more than rounding explains")
     return Comparison("samples", 0.0, 0.0, len(source.tensors))
-
-
-def available_memory() -> int:
-    """Bytes that can be taken without swapping, as far as the system tells; a container's limit counts."""
-    available = 1 << 62
-    for line in _lines(Path("/proc/meminfo")):
-        if line.startswith("MemAvailable:"):
-            available = int(line.split()[1]) * 1024
-    limit, used = (_lines(Path("/sys/fs/cgroup") / name) for name in ("memory.max", "memory.current"))
-    if limit and used and limit[0].isdigit():
-        available = min(available, int(limit[0]) - int(used[0]))
-    return available
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text().splitlines()
-    except OSError:
-        return []

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from lindos.assistant import chat_sampling, told
-from lindos.server.errors import RETRY_SECONDS, ApiError
+from lindos.server.errors import RETRY_SECONDS, ApiError, public_words
 from lindos.server.page.answers import Run
 from lindos.server.page.routes import ConversationId, MessageId, PersonaId, persona_for
 from lindos.server.page.views import ConversationView, MessageView, Summary
@@ -105,7 +105,8 @@ async def show(message_id: MessageId, service: ServiceOf) -> ConversationView:
 def check_ready(service: Service) -> None:
     """Raises ApiError while the model cannot answer."""
     if not service.model.ready:
-        reason = str(service.model.fault or f"the model is still loading: {service.model.loading.message}")
+        fault = service.model.fault
+        reason = public_words(fault) if fault else f"the model is still loading: {service.model.loading.message}"
         raise ApiError(503, reason, code="model_loading", headers={"Retry-After": str(RETRY_SECONDS)})
 
 
