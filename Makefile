@@ -57,7 +57,7 @@ BUNDLED := src/lindos/bundled/pebble
 work/pebble/pretrain/meta.json: runs/pebble-data.toml | $(VENV)/.installed
 	$(BIN)/lindos data prepare runs/pebble-data.toml --root $(DATA) --out work/pebble/pretrain
 
-work/pebble/chat/meta.json: runs/pebble-chat-data.toml $(wildcard src/lindos/data/voice/*.toml) work/pebble/pretrain/meta.json
+work/pebble/chat/meta.json: runs/pebble-chat-data.toml $(wildcard src/lindos/data/conversations/texts/*.toml) work/pebble/pretrain/meta.json
 	$(BIN)/lindos data conversations runs/pebble-chat-data.toml --root $(DATA) --tokenizer work/pebble/pretrain --out work/pebble/chat
 
 pebble: $(VENV)/.installed work/pebble/pretrain/meta.json work/pebble/chat/meta.json

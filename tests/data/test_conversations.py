@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from lindos.cli.data import app
 from lindos.data import DataError, TokenDataset
 from lindos.data.conversations import load_chat_mix, prepare_conversations
-from lindos.data.conversations_filter import Filter, Made, Phrases, plain
-from lindos.data.conversations_voice import SYSTEM
+from lindos.data.conversations.filter import Filter, Made, Phrases, plain
+from lindos.data.conversations.voice import SYSTEM
 from lindos.data.gather import Tally
 from lindos.specs import Message, SpecError
 from lindos.text import load_tokenizer

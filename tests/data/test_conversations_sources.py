@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lindos.data.conversations import READ
-from lindos.data.conversations_claims import teachable
-from lindos.data.conversations_lookup import _country
+from lindos.data.conversations.claims import teachable
+from lindos.data.conversations.lookup import _country
+from lindos.data.conversations.prepare import READ
 
 RNG = random.Random(0)
 

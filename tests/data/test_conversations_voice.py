@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lindos.data.conversations_own import OWN_KINDS, exchanges_of, own_conversation
-from lindos.data.conversations_sums import sums
-from lindos.data.conversations_tales import SOURCE, quoted, tale
-from lindos.data.conversations_voice import fill, vary, voice_table, with_article
-from lindos.data.conversations_words import DAYS, MONTHS, calendar, pair
+from lindos.data.conversations.own import OWN_KINDS, exchanges_of, own_conversation
+from lindos.data.conversations.sums import sums
+from lindos.data.conversations.tales import SOURCE, quoted, tale
+from lindos.data.conversations.voice import fill, vary, voice_table, with_article
+from lindos.data.conversations.words import DAYS, MONTHS, calendar, pair
 
 VOICES = ("direct", "sober")
 seeds = st.integers(0, 2**32)

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable, Iterator
 
 from lindos.data.clean import normalise
-from lindos.data.conversations_asked import alternating, turns_of
-from lindos.data.conversations_voice import Exchange, fill, large, pick
+from lindos.data.conversations.asked import alternating, turns_of
+from lindos.data.conversations.voice import Exchange, fill, large, pick
 from lindos.data.readers.base import Row, ends_sentence, field
 
 

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 from lindos.data.clean import has_slur, normalise
-from lindos.data.conversations_tales import SOURCE
+from lindos.data.conversations.tales import SOURCE
 from lindos.data.errors import DataError
 from lindos.data.files import is_jsonl, read_rows
 from lindos.data.gather import Tally

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 
-from lindos.data.conversations_voice import Exchange, VoiceName, fill, large, pick
-from lindos.data.conversations_words import number_word
+from lindos.data.conversations.voice import Exchange, VoiceName, fill, large, pick
+from lindos.data.conversations.words import number_word
 
 _ASK = (
     "What is {q}?",

@@ -16,13 +16,11 @@ from typing import Any
 from pydantic import Field, field_validator
 from rich.console import Console
 
-from lindos.data import conversations_asked as asked
-from lindos.data import conversations_dialogue as dialogue
-from lindos.data import conversations_lookup as lookup
-from lindos.data.conversations_filter import Filter, Made
-from lindos.data.conversations_own import own_conversation
-from lindos.data.conversations_tales import quoted, tale
-from lindos.data.conversations_voice import SYSTEM, Exchange, VoiceName, pick, vary, voice_table
+from lindos.data.conversations import asked, dialogue, lookup
+from lindos.data.conversations.filter import Filter, Made
+from lindos.data.conversations.own import own_conversation
+from lindos.data.conversations.tales import quoted, tale
+from lindos.data.conversations.voice import SYSTEM, Exchange, VoiceName, pick, vary, voice_table
 from lindos.data.errors import DataError
 from lindos.data.files import read_rows
 from lindos.data.gather import Tally, progress_bar

@@ -6,7 +6,7 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
-from lindos.data.conversations_voice import Exchange, VoiceName, fill, large, pick, vary, voice_table, with_article
+from lindos.data.conversations.voice import Exchange, VoiceName, fill, large, pick, vary, voice_table, with_article
 
 SOURCE = "<|source|>"
 """Opens a quoted post in a user's turn; becomes the tokenizer's token of that name."""

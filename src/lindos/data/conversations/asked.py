@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 
 from lindos.data.clean import normalise, paragraphs, strip_markdown
-from lindos.data.conversations_claims import teachable
-from lindos.data.conversations_voice import Exchange, fill, large, pick
+from lindos.data.conversations.claims import teachable
+from lindos.data.conversations.voice import Exchange, fill, large, pick
 from lindos.data.readers.base import Row, ends_sentence, field
 
 _CODE = re.compile(

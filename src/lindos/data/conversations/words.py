@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from lindos.data.conversations_voice import Exchange, VoiceName, fill, large, pick, voice_table
+from lindos.data.conversations.voice import Exchange, VoiceName, fill, large, pick, voice_table
 
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 MONTHS = (

@@ -50,8 +50,10 @@ _SPELLED = {"favourite": "favorite", "colour": "color", "centimetre": "centimete
 
 @cache
 def voice_table(name: str) -> dict[str, Any]:
-    """One file of `voice/`, parsed."""
-    return tomllib.loads(resources.files("lindos.data").joinpath("voice", f"{name}.toml").read_text(encoding="utf-8"))
+    """One file of `texts/`, parsed."""
+    return tomllib.loads(
+        resources.files("lindos.data.conversations").joinpath("texts", f"{name}.toml").read_text(encoding="utf-8")
+    )
 
 
 def fill(text: str, values: Mapping[str, str]) -> str:

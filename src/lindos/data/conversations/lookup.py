@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from lindos.data.clean import normalise
-from lindos.data.conversations_voice import Exchange, fill, large, pick, with_article
-from lindos.data.conversations_words import listed
+from lindos.data.conversations.voice import Exchange, fill, large, pick, with_article
+from lindos.data.conversations.words import listed
 from lindos.data.readers.base import Row, field
 
 _ARTICLE = re.compile(r"^(?:a|an|the|any|one|some|each|every) ", re.IGNORECASE)

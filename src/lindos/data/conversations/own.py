@@ -8,8 +8,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from lindos.data.conversations_sums import counting, problem, sums
-from lindos.data.conversations_voice import (
+from lindos.data.conversations.sums import counting, problem, sums
+from lindos.data.conversations.voice import (
     Exchange,
     VoiceName,
     answer_to,
@@ -20,7 +20,7 @@ from lindos.data.conversations_voice import (
     vary,
     voice_table,
 )
-from lindos.data.conversations_words import calendar, group, pair, rhyme
+from lindos.data.conversations.words import calendar, group, pair, rhyme
 
 Kind = Callable[[random.Random, VoiceName], list[Exchange]]
 
