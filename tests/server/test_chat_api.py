@@ -11,6 +11,7 @@ from openai import OpenAI
 from openai.types.chat import ChatCompletionChunk
 
 from lindos.server.v1.schema import ChatMessage, ChatRequest, CompletionRequest
+from tests.server.conftest import MOST
 from tests.server.served import Served
 
 HELLO = [{"role": "user", "content": "How are you today?"}]
@@ -125,6 +126,23 @@ def test_several_prompts_are_answered_in_their_order(api: OpenAI):
     for chunk in api.completions.create(prompt=prompts, stream=True, **arguments):
         streamed[chunk.choices[0].index] += chunk.choices[0].text
     assert streamed == [choice.text for choice in together.choices]
+
+
+def test_more_prompts_than_the_engine_holds_take_turns(api: OpenAI, client: httpx.Client):
+    prompts = [f"Once upon a time there were {number}" for number in range(3 * MOST)]
+    arguments = {"model": "lindos", "seed": 3, "temperature": 1.0, "max_tokens": 6}
+    together = api.completions.create(prompt=prompts, **arguments)
+    assert [choice.index for choice in together.choices] == list(range(3 * MOST))
+    for number in (0, MOST, 3 * MOST - 1):
+        alone = api.completions.create(prompt=prompts[number], **arguments)
+        assert together.choices[number].text == alone.choices[0].text
+    streamed = [""] * len(prompts)
+    for chunk in api.completions.create(prompt=prompts, stream=True, **arguments):
+        streamed[chunk.choices[0].index] += chunk.choices[0].text
+    assert streamed == [choice.text for choice in together.choices]
+    body = {"model": "lindos", "prompt": [*prompts[:-1], "ships " * 9000]}
+    refused = client.post("/v1/completions", json=body)  # found out when its turn comes
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "context_length_exceeded")
 
 
 def test_models(api: OpenAI):

@@ -3,62 +3,86 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from lindos.assistant import Answer, Chunk, EngineError
+from lindos.assistant import Answer, Chunk, EngineError, QueueFull
 from lindos.server.sse import finish
 
+AT_ONCE = 4
+"""Answers of one request that the engine holds at a time: many prompts must neither fill its queue nor need it all."""
+RETRY_SECONDS = 0.05
+
 Submit = Callable[[int], Coroutine[Any, Any, Answer]]
+Answers = dict[int, Answer]
+News = tuple[int, Chunk | EngineError | None]
 
 
 @asynccontextmanager
-async def submitted(submit: Submit, count: int) -> AsyncGenerator[list[Answer], None]:
-    """The answers to `submit(0)` ... `submit(count - 1)`; all are cancelled, if need be, when the block ends.
+async def submitted(submit: Submit, count: int) -> AsyncGenerator[Answers, None]:
+    """The first of `submit(0)` ... `submit(count - 1)`; all that `merged` adds are cancelled, too, when the block ends.
 
-    Raises what `submit` raises; choices that were accepted before are then given back.
+    Raises what `submit` raises; answers that were accepted before are then given back.
     """
-    answers: list[Answer] = []
+    answers: Answers = {}
     try:
-        for choice in range(count):
-            answers.append(await submit(choice))
+        for number in range(min(count, AT_ONCE)):
+            answers[number] = await submit(number)
         yield answers
     finally:
         # First all, without waiting in between: this may run while its own task is being cancelled.
-        for answer in answers:
+        for answer in answers.values():
             answer.cancel()
-        for answer in answers:
+        for answer in answers.values():
             await answer.wait()
 
 
-async def merged(answers: Sequence[Answer]) -> AsyncGenerator[tuple[int, Chunk], None]:
-    """The chunks of all answers as they come, each with its choice's number. Raises EngineError as they do."""
-    if len(answers) == 1:
+async def merged(answers: Answers, submit: Submit, count: int) -> AsyncGenerator[tuple[int, Chunk], None]:
+    """The chunks of all `count` answers as they come, each with its number; those not in `answers` yet are submitted as
+    others end. Raises EngineError as they do."""
+    if count == 1:
         async for chunk in answers[0]:
             yield 0, chunk
         return
-    queue: asyncio.Queue[tuple[int, Chunk | EngineError | None]] = asyncio.Queue()
-    readers = [asyncio.create_task(_read(index, answer, queue)) for index, answer in enumerate(answers)]
+    queue: asyncio.Queue[News] = asyncio.Queue()
+    todo = iter(range(len(answers), count))
+    lanes = [asyncio.create_task(_lane(number, todo, answers, submit, queue)) for number in list(answers)]
     try:
-        left = len(readers)
+        left = count
         while left:
-            index, item = await queue.get()
+            number, item = await queue.get()
             if isinstance(item, EngineError):
                 raise item
             if item is None:
                 left -= 1
             else:
-                yield index, item
+                yield number, item
     finally:
-        for reader in readers:
-            await finish(reader)
+        for lane in lanes:
+            await finish(lane)
 
 
-async def _read(index: int, answer: Answer, queue: asyncio.Queue[tuple[int, Chunk | EngineError | None]]) -> None:
+async def _lane(
+    number: int | None, todo: Iterator[int], answers: Answers, submit: Submit, queue: asyncio.Queue[News]
+) -> None:
+    """Read one answer after the other, until none is left to be begun."""
     try:
-        async for chunk in answer:
-            queue.put_nowait((index, chunk))
-        queue.put_nowait((index, None))
+        while number is not None:
+            if number not in answers:
+                answers[number] = await _patiently(submit, number)
+            async for chunk in answers[number]:
+                queue.put_nowait((number, chunk))
+            queue.put_nowait((number, None))
+            number = next(todo, None)
     except EngineError as error:
-        queue.put_nowait((index, error))
+        queue.put_nowait((number or 0, error))
+
+
+async def _patiently(submit: Submit, number: int) -> Answer:
+    """`submit`, when others have taken the place that an answer of this request has just left: wait for another."""
+    while True:
+        try:
+            return await submit(number)
+        except QueueFull:
+            await asyncio.sleep(RETRY_SECONDS)

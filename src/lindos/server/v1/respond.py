@@ -16,7 +16,7 @@ from lindos.assistant import Answer, EngineError
 from lindos.server.errors import as_api_error, json_response
 from lindos.server.service import Service
 from lindos.server.sse import DONE, EVENT_SCHEMA, EventStream, event, unless_gone
-from lindos.server.v1.choices import Submit, merged, submitted
+from lindos.server.v1.choices import Answers, Submit, merged, submitted
 from lindos.server.v1.replies import FinishReason, UsageReply
 from lindos.server.v1.schema import Request
 
@@ -69,11 +69,13 @@ async def respond(service: Service, request: HttpRequest, body: Request, submit:
 
 async def _whole(submit: Submit, body: Request, shape: Shape, head: dict[str, Any]) -> BaseModel:
     async with submitted(submit, body.answers) as answers:
-        texts = [""] * len(answers)
-        async for index, chunk in merged(answers):
+        texts = [""] * body.answers
+        async for index, chunk in merged(answers, submit, body.answers):
             texts[index] += chunk.text
-        usage = UsageReply.of([answer.usage for answer in answers], body.choices)
-        return shape.whole(head, [(text, _ending(answer)) for text, answer in zip(texts, answers, strict=True)], usage)
+        parts: list[tuple[str, FinishReason]] = [
+            (text, _ending(answer)) for text, answer in zip(texts, _in_order(answers), strict=True)
+        ]
+        return shape.whole(head, parts, _usage(answers, body))
 
 
 async def _stream(submit: Submit, body: Request, shape: Shape, head: dict[str, Any]) -> AsyncGenerator[bytes, None]:
@@ -83,20 +85,28 @@ async def _stream(submit: Submit, body: Request, shape: Shape, head: dict[str, A
         return event({**head, "choices": [choice]})
 
     async with submitted(submit, body.answers) as answers:
-        for index in range(len(answers)):
+        for index in range(body.answers):
             yield chunk(shape.opening(index))
         try:
-            async for index, piece in merged(answers):
+            async for index, piece in merged(answers, submit, body.answers):
                 if piece.text:
                     yield chunk(shape.piece(index, piece.text))
                 if piece.finish is not None:
                     yield chunk(shape.closing(index, _ending(answers[index])))
             if body.include_usage:
-                usage = UsageReply.of([answer.usage for answer in answers], body.choices)
-                yield event({**head, "choices": [], "usage": usage.model_dump()})
+                yield event({**head, "choices": [], "usage": _usage(answers, body).model_dump()})
         except EngineError as error:
             yield event(as_api_error(error).body)
         yield DONE
+
+
+def _usage(answers: Answers, body: Request) -> UsageReply:
+    return UsageReply.of([answer.usage for answer in _in_order(answers)], body.choices)
+
+
+def _in_order(answers: Answers) -> list[Answer]:
+    """By number; they were added as places came free."""
+    return [answers[number] for number in sorted(answers)]
 
 
 def _ending(answer: Answer) -> FinishReason:
