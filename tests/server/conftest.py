@@ -36,6 +36,26 @@ def long_model_dir(tmp_path_factory: pytest.TempPathFactory, tiny_spec: ModelSpe
 
 
 @pytest.fixture(scope="session")
+def endless_model_dir(tmp_path_factory: pytest.TempPathFactory, tiny_spec: ModelSpec, tiny_tokenizer_dir: Path) -> Path:
+    """The tiny model, made so that it never says a role token: its answers last until they are stopped."""
+    import torch
+
+    from lindos.model import Transformer, initialise
+    from lindos.model.formats import save_model
+    from lindos.text import SPECIAL_TOKENS
+
+    folder = tmp_path_factory.mktemp("models") / "endless"
+    model = Transformer(tiny_spec.model_copy(update={"sequence": LONG, "tied_head": False}))
+    initialise(model, seed=7)
+    with torch.no_grad():  # whatever is read points one way, and in the head role tokens point the other
+        model.embedding[:, 0] = 1.0
+        model.head[:, 0] = 1.0
+        model.head[: len(SPECIAL_TOKENS), 0] = -1.0
+    save_model(model, folder, tokenizer=tiny_tokenizer_dir)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory, long_model_dir: Path) -> Iterator[Served]:
     """A server with the tiny model in a real engine."""
     settings = Settings(port=0, data=tmp_path_factory.mktemp("data"), linger_seconds=0.5, personas=Path("nowhere"))

@@ -272,8 +272,8 @@ class Terminal:
         os.close(self._ours)
 
 
-def test_a_conversation_that_cannot_be_kept_goes_on(tmp_path: Path, long_model_dir: Path):
-    terminal = Terminal(tmp_path, "chat", str(long_model_dir), "--terminal", "--threads", "1")
+def test_a_conversation_that_cannot_be_kept_goes_on(tmp_path: Path, endless_model_dir: Path):
+    terminal = Terminal(tmp_path, "chat", str(endless_model_dir), "--terminal", "--threads", "1")
     try:
         terminal.wait_for("you>")
         full = "CREATE TRIGGER full BEFORE INSERT ON messages BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"
@@ -291,8 +291,8 @@ def test_a_conversation_that_cannot_be_kept_goes_on(tmp_path: Path, long_model_d
         terminal.close()
 
 
-def test_a_conversation_in_the_terminal(tmp_path: Path, long_model_dir: Path):
-    terminal = Terminal(tmp_path, "chat", str(long_model_dir), "--terminal", "--threads", "1")
+def test_a_conversation_in_the_terminal(tmp_path: Path, endless_model_dir: Path):
+    terminal = Terminal(tmp_path, "chat", str(endless_model_dir), "--terminal", "--threads", "1")
     try:
         terminal.wait_for("you>")
         terminal.type("How are you today?\n")
@@ -311,7 +311,7 @@ def test_a_conversation_in_the_terminal(tmp_path: Path, long_model_dir: Path):
         assert terminal.process.wait(PATIENCE) == 0
     finally:
         terminal.close()
-    with running(tmp_path, "chat", str(long_model_dir), "--no-browser", "--threads", "1") as server:
+    with running(tmp_path, "chat", str(endless_model_dir), "--no-browser", "--threads", "1") as server:
         # What was typed in the terminal is found on the page.
         (row,) = httpx.get(f"{server.url}/api/conversations").json()["conversations"]
         assert row["title"] == "How are you today?"

@@ -10,4 +10,6 @@ from lindos.data.readers.base import Row, field
 
 def text(row: Row, size: int) -> Iterator[str]:
     """Paragraphs as they are, cleaned."""
-    yield from chunks(paragraphs(strip_markdown(normalise(field(row, "text")), fences=False)), size, least=1)
+    # Cleaned before, so that marks are found, and after: what a mark stood between may be blank.
+    text = normalise(strip_markdown(normalise(field(row, "text")), fences=False), dashes=False)
+    yield from chunks(paragraphs(text), size, least=1)
