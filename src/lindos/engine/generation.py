@@ -66,9 +66,7 @@ class Generation:
         if self.ended and self._chunks.empty():
             return self._at_end()
         if not self._chunks.empty():
-            await asyncio.sleep(
-                0
-            )  # else a slow reader could not be cancelled before the end of its backlog
+            await asyncio.sleep(0)  # else a slow reader could not be cancelled before the end of its backlog
         chunk = await self._chunks.get()
         return self._at_end() if chunk is None else chunk
 
