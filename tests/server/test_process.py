@@ -26,7 +26,9 @@ PATIENCE = 120
 LINDOS = [sys.executable, "-c", "from lindos.cli import main; main()"]
 
 # A terminal sends Ctrl-C's signal only to who has taken it as its own.
-TAKE_TERMINAL = "import os, fcntl, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0)"
+TAKE_TERMINAL = "import os, sys, signal, fcntl, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0)"
+BECOME = "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+IGNORE_CTRL_C = "signal.signal(signal.SIGINT, signal.SIG_IGN)"
 
 
 def environment(home: Path) -> dict[str, str]:
@@ -224,11 +226,11 @@ def test_a_question_too_long_for_the_model_fails_and_the_next_one_does_not(tmp_p
 class Terminal:
     """A command in a terminal of its own, as a person sees it."""
 
-    def __init__(self, home: Path, *arguments: str) -> None:
+    def __init__(self, home: Path, *arguments: str, before: str = TAKE_TERMINAL) -> None:
         self.seen = ""
         ours, theirs = pty.openpty()
         self.process = subprocess.Popen(
-            [sys.executable, "-c", f"{TAKE_TERMINAL}; {LINDOS[-1]}", *arguments],
+            [sys.executable, "-c", f"{before}; {BECOME}", *LINDOS[1:], *arguments],
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
@@ -284,6 +286,7 @@ def test_a_conversation_that_cannot_be_kept_goes_on(tmp_path: Path, endless_mode
         terminal.wait_for("the disk is full")
         time.sleep(0.3)
         terminal.type("\x03")
+        terminal.wait_for("(stopped)")
         terminal.wait_for("you>")
         terminal.type("/quit\n")
         assert terminal.process.wait(PATIENCE) == 0
@@ -291,14 +294,18 @@ def test_a_conversation_that_cannot_be_kept_goes_on(tmp_path: Path, endless_mode
         terminal.close()
 
 
-def test_a_conversation_in_the_terminal(tmp_path: Path, endless_model_dir: Path):
-    terminal = Terminal(tmp_path, "chat", str(endless_model_dir), "--terminal", "--threads", "1")
+@pytest.mark.parametrize(
+    "before", [TAKE_TERMINAL, f"{TAKE_TERMINAL}; {IGNORE_CTRL_C}"], ids=["plainly", "ctrl_c_ignored"]
+)
+def test_a_conversation_in_the_terminal(tmp_path: Path, endless_model_dir: Path, before: str):
+    terminal = Terminal(tmp_path, "chat", str(endless_model_dir), "--terminal", "--threads", "1", before=before)
     try:
         terminal.wait_for("you>")
         terminal.type("How are you today?\n")
         terminal.wait_for("\n")
         time.sleep(0.3)
         terminal.type("\x03")
+        terminal.wait_for("(stopped)")
         terminal.wait_for("you>")
         terminal.interrupt_prompt("leaves")
         terminal.type("/new\n")
@@ -316,7 +323,7 @@ def test_a_conversation_in_the_terminal(tmp_path: Path, endless_model_dir: Path)
         assert row["title"] == "How are you today?"
         messages = httpx.get(f"{server.url}/api/conversations/{row['id']}").json()["messages"]
         assert [message["role"] for message in messages] == ["user", "assistant"]
-        assert messages[1]["state"] in ("stopped", "done")
+        assert messages[1]["state"] == "stopped"
 
 
 def test_a_server_that_is_told_to_end_does_not_wait_for_streams(tmp_path: Path, long_model_dir: Path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import signal
 import sys
 import unicodedata
 from collections.abc import Iterator
@@ -43,6 +44,8 @@ def talk(directory: Path, options: EngineOptions, *, persona: str | None, data: 
     known = personas()
     chosen = _persona(known, persona or DEFAULT_PERSONA)
     interactive = sys.stdin.isatty()
+    if interactive:  # whoever started us may have had Ctrl-C ignored, as shells do for scripts run with `&`
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     with asyncio.Runner() as runner:
         session = runner.run(Session.open(directory, options, chosen, data or data_directory(), keep=interactive))
         try:
