@@ -3,7 +3,8 @@
 Run plainly they are ordinary PyTorch. `fuse_elementwise` compiles them (with PyTorch's own compiler, which wants a C++
 compiler on the machine): a trainer that lives for hours gains a quarter, a chat that starts in a second would lose.
 
-Arithmetic is fp32 inside (fp64 for fp64 ends), results have the dtype of their inputs.
+Arithmetic is fp32 inside (fp64 for fp64 ends), results have the dtype of their inputs. What a chain made itself it may
+overwrite, its inputs never: a pass over memory that is already in the cache costs half of one into new memory.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def norm_forward(x_TD: Tensor, scale_D: Tensor, eps: float) -> tuple[Tensor, Ten
     """(normed x, 1/rms [T, 1])."""
     wide = x_TD.to(wide_dtype(x_TD))
     inverse_T1 = torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
-    return (wide * inverse_T1 * scale_D).to(x_TD.dtype), inverse_T1
+    return (wide * inverse_T1).mul_(scale_D).to(x_TD.dtype), inverse_T1
 
 
 @Chain
@@ -73,9 +74,9 @@ def norm_backward(dy_TD: Tensor, x_TD: Tensor, scale_D: Tensor, inverse_T1: Tens
     """(dx, n * dy whose sum over tokens is the gradient of the scale)."""
     n_TD = x_TD * inverse_T1
     dscale_TD = n_TD * dy_TD
-    dn_TD = dy_TD * scale_D
-    mean_T1 = (n_TD * dn_TD).mean(-1, keepdim=True)
-    return ((dn_TD - n_TD * mean_T1) * inverse_T1).to(x_TD.dtype), dscale_TD
+    mean_T1 = (dscale_TD * scale_D).mean(-1, keepdim=True)
+    dx_TD = (dy_TD * scale_D).addcmul_(n_TD, mean_T1, value=-1).mul_(inverse_T1)
+    return dx_TD.to(x_TD.dtype), dscale_TD
 
 
 @Chain
@@ -122,13 +123,14 @@ def attention_weights(
     Row r sees the keys up to and with `last_R[r]`, in sequence n only from `first_NR[n, r]` on.
     """
     logits = logits_NRS.to(wide_dtype(logits_NRS))
-    if softcap is None:
-        tanh, capped = logits_NRS.new_empty(0), logits * multiplier
-    else:
-        bent = torch.tanh(logits * (multiplier / softcap))
-        tanh, capped = bent.to(logits_NRS.dtype), bent * softcap
     keys_S = torch.arange(logits.shape[-1], device=logits.device)
-    capped = torch.where(keys_S > last_R[:, None], MASKED, capped)
+    # Beside -1e30 a logit does not count: adding it is masking, and scales the logits in the same pass.
+    masked_RS = torch.where(keys_S > last_R[:, None], MASKED, 0.0).to(logits.dtype)
+    if softcap is None:
+        tanh, capped = logits_NRS.new_empty(0), torch.add(masked_RS, logits, alpha=multiplier)
+    else:
+        bent = (logits * (multiplier / softcap)).tanh_()
+        tanh, capped = bent.to(logits_NRS.dtype), torch.add(masked_RS, bent, alpha=softcap)
     if first_NR is not None:
         capped = torch.where(keys_S < first_NR[..., None], MASKED, capped)
     if mask_NS is not None:
@@ -140,9 +142,9 @@ def attention_weights(
 def attention_weights_backward(dp: Tensor, p: Tensor, tanh: Tensor, capped: bool) -> Tensor:
     """d logits, but for the multiplier: softmax backward, then 1 - tanh^2 for the cap."""
     wide_p, wide_dp = p.to(wide_dtype(p)), dp.to(wide_dtype(dp))
-    ds = wide_p * (wide_dp - (wide_p * wide_dp).sum(-1, keepdim=True))
+    ds = torch.ops.aten._softmax_backward_data(wide_dp, wide_p, -1, wide_p.dtype)
     if capped:
-        ds = ds * (1 - tanh.to(ds.dtype).square())
+        ds = torch.ops.aten.tanh_backward(ds, tanh.to(ds.dtype))
     return ds.to(p.dtype)
 
 
@@ -156,16 +158,22 @@ def head_loss(
     negative has none.
     """
     logits = logits_TV.to(wide_dtype(logits_TV)) * multiplier
-    slope = multiplier
+    bent = None
     if softcap is not None:
-        bent = torch.tanh(logits / softcap)
-        slope = multiplier * (1 - bent.square())
+        bent = logits.div_(softcap).tanh_()
         logits = bent * softcap
-    norm_T1 = torch.logsumexp(logits, -1, keepdim=True)
+    target_T1 = targets_T.clamp(min=0)[:, None]
     weight_T1 = (targets_T >= 0).to(logits.dtype)[:, None] * weight
-    text_T1 = norm_T1 - logits.gather(1, targets_T.clamp(min=0)[:, None])
-    words_V = torch.arange(logits.shape[-1], device=logits.device)
-    d = torch.exp(logits - norm_T1) * (1 + 2 * z_weight * norm_T1) - (words_V == targets_T[:, None]).to(logits.dtype)
-    d = (d * (slope * weight_T1)).to(logits_TV.dtype)
+    log_TV = torch.log_softmax(logits, -1)
+    norm_T1 = logits[:, :1] - log_TV[:, :1]
+    text_T1 = -log_TV.gather(1, target_T1)
+    rise_T1, slope_T1 = 1 + 2 * z_weight * norm_T1, multiplier * weight_T1
+    # The target's gradient is put in its place afterwards: subtracting a whole array of zeros and ones costs three passes.
+    dtarget_T1 = (torch.exp(-text_T1) * rise_T1 - 1) * slope_T1
+    d = log_TV.exp_().mul_(rise_T1 * slope_T1)
+    if bent is not None:
+        d = torch.ops.aten.tanh_backward(d, bent)
+        dtarget_T1 = torch.ops.aten.tanh_backward(dtarget_T1, bent.gather(1, target_T1))
+    d = d.to(logits_TV.dtype).scatter_(1, target_T1, dtarget_T1.to(logits_TV.dtype))
     text_T1, z_T1 = text_T1 * weight_T1, z_weight * norm_T1.square() * weight_T1
     return text_T1.sum(), (text_T1 + z_T1).sum(), d
