@@ -84,8 +84,12 @@ def rotate_pairs(x_THC: Tensor, cos_TC: Tensor, sin_TC: Tensor) -> Tensor:
     """x * cos + rotate_half(x) * sin, per head."""
     wide = x_THC.to(wide_dtype(x_THC))
     left, right = wide.chunk(2, dim=-1)
-    turned = torch.cat((-right, left), dim=-1)
-    return (wide * cos_TC[..., None, :] + turned * sin_TC[..., None, :]).to(x_THC.dtype)
+    sin_left, sin_right = sin_TC[..., None, :].chunk(2, dim=-1)
+    turned = wide * cos_TC[..., None, :]
+    turned_left, turned_right = turned.chunk(2, dim=-1)
+    turned_left.addcmul_(right, sin_left, value=-1)
+    turned_right.addcmul_(left, sin_right)
+    return turned.to(x_THC.dtype)
 
 
 @Chain
@@ -168,7 +172,7 @@ def head_loss(
     norm_T1 = logits[:, :1] - log_TV[:, :1]
     text_T1 = -log_TV.gather(1, target_T1)
     rise_T1, slope_T1 = 1 + 2 * z_weight * norm_T1, multiplier * weight_T1
-    # The target's gradient is put in its place afterwards: subtracting a whole array of zeros and ones costs three passes.
+    # The target's gradient is put in its place afterwards: subtracting an array of zeros and ones costs three passes.
     dtarget_T1 = (torch.exp(-text_T1) * rise_T1 - 1) * slope_T1
     d = log_TV.exp_().mul_(rise_T1 * slope_T1)
     if bent is not None:
