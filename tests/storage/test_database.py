@@ -6,6 +6,7 @@ import asyncio
 import os
 import sqlite3
 import stat
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -55,12 +56,25 @@ def test_opening_twice_changes_nothing(tmp_path: Path):
         assert list(connection.iterdump()) == before
 
 
-def test_two_may_open_a_fresh_one_at_once(tmp_path: Path):
+def test_several_may_open_a_fresh_one_at_once(tmp_path: Path):
     async def main() -> None:
-        for database in await asyncio.gather(*(Database.open(tmp_path / "lindos.db") for _ in range(3))):
-            await database.close()
+        for again in range(20):
+            opening = (Database.open(tmp_path / f"{again}.db") for _ in range(4))
+            for database in await asyncio.gather(*opening):
+                await database.close()
 
     asyncio.run(main())
+
+
+def test_a_fresh_one_that_another_holds_is_waited_for(tmp_path: Path):
+    path = tmp_path / "lindos.db"
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("CREATE TABLE held (id)")
+        other.execute("BEGIN EXCLUSIVE")
+        threading.Timer(0.3, other.rollback).start()
+        open_and_close(path)
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
 def test_one_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path):
