@@ -1,7 +1,7 @@
 """Chains of element-wise work between the matrix products, each one function so that it can be fused into one pass.
 
 Run plainly they are ordinary PyTorch. `fuse_elementwise` compiles them (with PyTorch's own compiler, which wants a C++
-compiler on the machine): a trainer that lives for hours gains a quarter, a chat that starts in a second would lose.
+compiler on the machine): a trainer that lives for hours gains a few percent, a chat that starts in a second would lose.
 
 Arithmetic is fp32 inside (fp64 for fp64 ends), results have the dtype of their inputs. What a chain made itself it may
 overwrite, its inputs never: a pass over memory that is already in the cache costs half of one into new memory.

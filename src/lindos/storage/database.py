@@ -135,7 +135,8 @@ def _use_write_ahead_log(cursor: Any) -> None:
             cursor.execute("PRAGMA journal_mode = WAL")
             return
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY  # the byte above says more exactly why
+            if not busy or time.monotonic() > deadline:
                 raise
         time.sleep(0.02)
 
