@@ -25,7 +25,7 @@ def attend(q_NHC: Tensor, kv_2KSC: Tensor, visible_S: Tensor | None, spec: Model
         q_NHC[None],
         k_SKC[None],
         v_SKC[None],
-        multiplier=spec.attention_multiplier,
+        multiplier=spec.score_scale,
         softcap=spec.attention_softcap,
         key_mask_BS=None if visible_S is None else visible_S[None],
     )
@@ -37,9 +37,9 @@ def _attend_one(q_1HC: Tensor, kv_2KSC: Tensor, visible_S: Tensor | None, spec: 
     q_KGC = q_1HC.view(spec.kv_heads, -1, spec.head_size)
     logits_KGS = torch.bmm(q_KGC, keys_KSC.transpose(1, 2)).float()
     if spec.attention_softcap is None:
-        logits_KGS.mul_(spec.attention_multiplier)
+        logits_KGS.mul_(spec.score_scale)
     else:
-        logits_KGS.mul_(spec.attention_multiplier / spec.attention_softcap).tanh_().mul_(spec.attention_softcap)
+        logits_KGS.mul_(spec.score_scale / spec.attention_softcap).tanh_().mul_(spec.attention_softcap)
     if visible_S is not None:
         logits_KGS.masked_fill_(~visible_S, MASKED)
     weights_KGS = torch.softmax(logits_KGS, -1).to(values_KSC.dtype)

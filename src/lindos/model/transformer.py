@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from lindos.model.attention import attention
 from lindos.model.cache import KVCache
+from lindos.model.computable import check_computable
 from lindos.model.experts import Routing, mix_experts, route
 from lindos.model.norm import rms_norm
 from lindos.model.rope import rotary_phase, rotate
@@ -76,7 +77,7 @@ class Attention(nn.Module):
             q_BTHC,
             k_BSKC,
             v_BSKC,
-            multiplier=self.spec.attention_multiplier,
+            multiplier=self.spec.score_scale,
             softcap=self.spec.attention_softcap,
             key_mask_BS=visible.key_mask_BS,
             first_key_BT=visible.first_key_BT,
@@ -145,7 +146,11 @@ class Transformer(nn.Module):
         bf16_constants: bool = False,
     ) -> None:
         """`bf16_constants` rounds the multipliers of embedding and logits to bf16, as the release does by running
-        Python's numbers through bf16 arithmetic (78.38 becomes 78.5, 0.57735 becomes 0.578125): for bit parity."""
+        Python's numbers through bf16 arithmetic (78.38 becomes 78.5, 0.57735 becomes 0.578125): for bit parity.
+
+        Raises SpecError for a spec of another kind of network.
+        """
+        check_computable(spec)
         super().__init__()
         self.spec = spec
         self.embedding_multiplier = _in_bf16(spec.embedding_multiplier, bf16_constants)

@@ -18,14 +18,24 @@ class SpecError(LindosError, ValueError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name closest to `name`, or None when nothing is close enough to suggest."""
+    """The known name closest to `name`, or None when nothing is close enough to suggest.
+
+    Of equally close ones the first by the alphabet: of grok-1 and grok-2, the one that came first.
+    """
     names = list(known)
-    found = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    found = difflib.get_close_matches(name, names, n=len(names) or 1, cutoff=0.5)
     if found:
-        return found[0]
+        return min(found, key=lambda k: (-difflib.SequenceMatcher(None, k, name).ratio(), k))
     # A short name inside a longer one ("head" in "heads", "expert" in "experts_per_token") is worth suggesting too.
     inside = [k for k in names if name and (name in k or k in name)]
     return min(inside, key=len) if inside else None
+
+
+def nearest_few(name: str, known: Iterable[str], count: int = 4) -> list[str]:
+    """Up to `count` known names, the closest first; never empty while anything is known."""
+    names = list(known)
+    alike = {k: difflib.SequenceMatcher(None, name, k).ratio() + (0.5 if name and name in k else 0.0) for k in names}
+    return sorted(names, key=lambda k: (-alike[k], k))[:count]
 
 
 class Spec(BaseModel):

@@ -179,7 +179,7 @@ def foreign_config(spec: ModelSpec, torch_dtype: str) -> dict[str, Any]:
         "max_position_embeddings": spec.sequence,
         "embedding_multiplier_scale": spec.embedding_multiplier,
         "output_multiplier_scale": spec.logit_multiplier,
-        "attn_output_multiplier": spec.attention_multiplier,
+        "attn_output_multiplier": spec.score_scale,
         "attn_logit_softcapping": spec.attention_softcap or 0.0,
         "max_attn_value": spec.attention_softcap or 0.0,
         "router_logit_softcapping": spec.router_softcap or 0.0,

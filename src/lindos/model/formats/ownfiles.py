@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
+from lindos.model.computable import check_computable
 from lindos.model.formats.arrays import ArrayRef
 from lindos.model.formats.fields import lindos_fields, read_fields, read_table
 from lindos.model.formats.int8 import scale_fits
@@ -44,6 +45,7 @@ class OwnSource(TensorSource):
         if spec is None:
             where = str(directory / "config.json")
             self.spec = ModelSpec.parse(lindos_fields(_spec_table(directory / "config.json"), where), where=where)
+            check_computable(self.spec, where=where)
             check_shapes(self.spec, tensors, where)
         else:
             fields, where = read_fields(spec)

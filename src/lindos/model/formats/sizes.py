@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lindos.model.computable import check_computable, check_fields
 from lindos.model.formats.fields import ALIASES, RELEASE
 from lindos.model.formats.names import expected_shapes
 from lindos.model.formats.source import FormatError, TensorInfo
-from lindos.specs import ModelSpec, catalog_models
+from lindos.specs import ModelSpec, SpecError, catalog_models
 
 NOT_IN_SHAPES = (
     "head_size",
@@ -71,6 +72,7 @@ def resolve(fields: dict[str, Any], tensors: Mapping[str, TensorInfo], *, where:
 
     `where` opens error texts, `name` is used where the fields give none. Raises FormatError and SpecError.
     """
+    check_fields(fields, where=where)  # first: the tensors of another network would only be called incomplete
     known = dict(fields)
     known.setdefault("tied_head", "head" not in tensors)
     widening = known.pop("widening_factor", None)
@@ -119,7 +121,7 @@ def _missing(missing: list[str], shown: Shown, where: str) -> str:
     for key in missing:
         others = [theirs for theirs, ours in ALIASES.items() if ours == key]
         lines.append(f"  {key}" + (f" (or {', '.join(others)})" if others else ""))
-    twin = next((spec.name for spec in catalog_models().values() if _same_sizes(spec, shown)), None)
+    twin = next((name for name, spec in catalog_models().items() if _same_sizes(spec, shown) and _computed(spec)), None)
     hint = f"these are the sizes of {twin} in the catalogue: --spec {twin} says the rest" if twin else ""
     advice = hint or "put them in a config.json beside the tensors, or in a file named by --spec"
     return f"{where}: the shapes of the tensors do not tell\n" + "\n".join(lines) + f"\n{advice}"
@@ -136,6 +138,14 @@ def _same_sizes(spec: ModelSpec, shown: Shown) -> bool:
         spec.expert_width,
         spec.tied_head,
     )
+
+
+def _computed(spec: ModelSpec) -> bool:
+    try:
+        check_computable(spec)
+    except SpecError:
+        return False
+    return True
 
 
 def _check_widening(spec: ModelSpec, widening: Any, where: str) -> None:
