@@ -15,11 +15,11 @@ from lindos.specs import (
     Cluster,
     Conversation,
     Layout,
-    Machine,
     ModelSpec,
     Precision,
     SpecError,
     catalog_models,
+    load_cluster,
     load_model_spec,
 )
 
@@ -156,12 +156,11 @@ def test_layouts_name_the_number_that_does_not_divide():
 
 
 def test_machines_and_clusters_count_devices():
-    machine = Machine(
-        name="h100", accelerators=8, memory_bytes=80e9, memory_bandwidth=3.35e12, peak_flops={Precision.BF16: 989e12}
-    )
-    assert Cluster(name="c", machine=machine, nodes=12_500, node_bandwidth=400e9).devices == 100_000
-    with pytest.raises(SpecError, match=r"machine\.memory: unknown field; did you mean 'memory_"):
-        Cluster.parse({"name": "c", "machine": {"name": "x", "memory": 3}, "nodes": 1, "node_bandwidth": 1})
+    cluster = load_cluster("colossus")
+    assert cluster.devices == 100_000
+    assert cluster.machine.devices == 8
+    with pytest.raises(SpecError, match=r"machine\.host_memory: unknown field; did you mean 'host_memory_bytes'"):
+        Cluster.parse({**cluster.model_dump(), "machine": {"name": "x", "host_memory": 3}})
 
 
 def test_conversations_grow_by_copies():

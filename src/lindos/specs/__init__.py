@@ -4,17 +4,31 @@ Everything here is a frozen description with exact counts; nothing here computes
 touches the network. No other room of Lindos is imported.
 """
 
-from lindos.specs.base import LindosError, Spec, SpecError, nearest
-from lindos.specs.catalog import catalog_models, load_model_spec, read_table
+from lindos.specs.base import LindosError, Spec, SpecError, nearest, nearest_few
+from lindos.specs.catalog import (
+    catalog_accelerators,
+    catalog_clusters,
+    catalog_fabrics,
+    catalog_machines,
+    catalog_models,
+    choose,
+    load_cluster,
+    load_machine,
+    load_model_spec,
+    read_table,
+)
 from lindos.specs.conversation import Conversation, Message
 from lindos.specs.layout import Layout
-from lindos.specs.machine import Cluster, Machine
-from lindos.specs.model import ModelSpec
+from lindos.specs.machine import Accelerator, Cluster, Fabric, Machine
+from lindos.specs.model import LatentAttention, ModelSpec
 from lindos.specs.precision import Precision
 
 __all__ = [
+    "Accelerator",
     "Cluster",
     "Conversation",
+    "Fabric",
+    "LatentAttention",
     "Layout",
     "LindosError",
     "Machine",
@@ -23,8 +37,16 @@ __all__ = [
     "Precision",
     "Spec",
     "SpecError",
+    "catalog_accelerators",
+    "catalog_clusters",
+    "catalog_fabrics",
+    "catalog_machines",
     "catalog_models",
+    "choose",
+    "load_cluster",
+    "load_machine",
     "load_model_spec",
     "nearest",
+    "nearest_few",
     "read_table",
 ]
