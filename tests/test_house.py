@@ -17,7 +17,7 @@ import typer
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "lindos"
 ROOMS = sorted(p.parent.name for p in SOURCE.glob("*/__init__.py"))
-LINE_BUDGET = 19_000
+LINE_BUDGET = 27_000
 """Lines of Python in src. Raised on purpose, in a commit that says why."""
 
 
@@ -50,7 +50,16 @@ def test_every_room_has_a_face(room):
 
 
 @pytest.mark.parametrize(
-    "module", ["lindos.server", "lindos.engine.client", "lindos.cli", "lindos.data", "lindos.text"]
+    "module",
+    [
+        "lindos.server",
+        "lindos.engine.client",
+        "lindos.cli.plan",
+        "lindos.data",
+        "lindos.text",
+        "lindos.plan",
+        "lindos.kernels",
+    ],
 )
 def test_light_rooms_never_import_torch(module):
     done = run(sys.executable, "-c", f"import sys, {module}; sys.exit('torch' in sys.modules)")

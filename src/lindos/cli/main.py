@@ -17,6 +17,7 @@ from lindos.specs import LindosError, nearest
 
 VERBS = {
     "chat": "Talk to a model, in the browser or the terminal.",
+    "plan": "Say what training or installing a model takes.",
     "serve": "Serve a model: an OpenAI-compatible API and the chat page.",
     "models": "List the known models, or explain one.",
     "convert": "Convert checkpoints between formats, tensor by tensor.",
@@ -65,7 +66,7 @@ app = typer.Typer(cls=Verbs, add_completion=False, no_args_is_help=True, rich_ma
 def lindos(
     version: bool = typer.Option(False, "--version", help="Print the version.", is_eager=True),
 ) -> None:
-    """Trains, serves and talks to Grok-class mixture-of-experts language models."""
+    """Plans, trains, serves and talks to Grok-class mixture-of-experts language models."""
     if version:
         typer.echo(__version__)
         raise typer.Exit

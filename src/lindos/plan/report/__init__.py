@@ -1,0 +1,1 @@
+"""The planner's answers on a terminal and as pages."""
