@@ -22,10 +22,10 @@ import numpy as np
 import torch
 
 from benchmarks.pairs import Contender, compare, serve_rounds
+from lindos.kernels import usable_cores
 from lindos.model import Transformer, initialise
 from lindos.model.elementwise import fuse_elementwise
 from lindos.model.hardware import product_dtype
-from lindos.model.limits import usable_cores
 from lindos.specs import load_model_spec
 from lindos.train import RunFile
 from lindos.train.memory import keep_freed_memory

@@ -62,7 +62,7 @@ def test_matrix_by_matrix_gives_the_same_logits(official, tmp_path):
 
 
 def test_a_model_larger_than_memory_is_read_matrix_by_matrix(official, tmp_path, monkeypatch):
-    monkeypatch.setattr("lindos.model.limits.available_memory", lambda: 100 << 20)
+    monkeypatch.setattr("lindos.kernels.available_memory", lambda: 100 << 20)
     result = invoke(official, "--tokens", "5,17", "--out", tmp_path / "it.npy")
     assert isinstance(result.exception, FormatError)
     assert "even matrix by matrix it takes about 0.5 GB" in str(result.exception)

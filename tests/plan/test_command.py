@@ -71,6 +71,7 @@ def test_a_layout_may_come_from_a_file(tmp_path):
         (["llama-3.1-8b", "--on", "h100-8", "--tokens", "inf"], "tokens must be a number"),
         (["llama-3.1-8b", "--on", "h100-8", "--tokens", "1_0T"], "'1_0T' is no amount"),
         (["llama-3.1-8b", "--on", "h100-8", "--tokens", "1T", "--layout", ""], "--layout is empty"),
+        (["llama-3.1-8b", "--on", "h100-8", "--tokens", "1T", "--explain", "--json"], "give one of the two"),
         (["llama-3.1-8b", "--on", "a100-1k", "--tokens", "1T", "--precision", "fp8"], "has no units for fp8"),
         (["llama-3.1-8b", "--on", "colosus", "--tokens", "1T"], "did you mean 'colossus'"),
         (["llama-3.1-8x", "--on", "h100-8", "--tokens", "1T"], "unknown model 'llama-3.1-8x'"),

@@ -88,6 +88,18 @@ def test_one_micro_batch_gains_nothing_from_more_stages_than_its_weights_gradien
                 assert seconds(pipeline=pipeline, virtual_stages=virtual, schedule="interleaved") > 0.9 * alone
 
 
+def test_replicas_of_experts_sum_their_gradients_too():
+    from lindos.plan.step import step
+    from tests.plan.cases import case
+
+    def shared(model):
+        spread = Layout(replicas=2, shards=32, expert=1 if model is DENSE else 16)
+        return float(step(case(model, spread, batch=64), shipped_constants()).parts["data parallel"][0])
+
+    more = MIXTURE.model_copy(update={"experts": 64})
+    assert shared(more) > 1.5 * shared(MIXTURE)
+
+
 def test_sharding_gradients_costs_a_scatter_in_every_micro_batch():
     from lindos.plan.step import step
     from tests.plan.cases import case

@@ -80,10 +80,10 @@ def _network(
     source: TensorSource, dtype: torch.dtype, stream: bool | None, bf16_constants: bool, bar: Progress
 ) -> Transformer:
     """The model in memory, or over its files where it does not fit."""
+    from lindos.kernels import available_memory
     from lindos.model.formats import FormatError
     from lindos.model.formats.own import fill
     from lindos.model.formats.streamed import StreamedTransformer, streamed_bytes
-    from lindos.model.limits import available_memory
 
     memory = available_memory()
     if stream is None:

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 
+from lindos.cli.files import write_whole
 from lindos.cli.plan_install import install, machines
 from lindos.cli.plan_validate import fit, validate
 from lindos.specs import LindosError, SpecError, load_cluster, load_model_spec
@@ -51,7 +52,10 @@ def train(
     layout: Annotated[
         str | None,
         typer.Option(
-            help="Evaluate this layout only: tensor=8,pipeline=4,... (fields of Layout), or a TOML or JSON file."
+            help="Evaluate this layout only: tensor=8,pipeline=4,... or a TOML or JSON file. Fields: tensor, pipeline, "
+            "virtual_stages, schedule (1f1b, interleaved, zero-bubble), ends_count, context, expert, shards (by "
+            "default all that is left), replicas, sharding (none, optimizer, gradients, weights), micro_batch, "
+            "recompute (none, selective, full), precision."
         ),
     ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Print each term with its formula and inputs.")] = False,
@@ -65,6 +69,8 @@ def train(
     spec, cluster, count = load_model_spec(model), load_cluster(on), amount(tokens)
     if devices is not None:
         cluster = _part(cluster, devices)
+    if explain and as_json:
+        raise SpecError("--explain prints on the terminal; --json holds the plan alone: give one of the two")
     if layout is not None and precision:
         raise SpecError("--precision belongs into --layout (precision=fp8) where that is given")
     chosen = _layout(layout, spec, cluster, sequence, batch, count) if layout is not None else None
@@ -77,7 +83,7 @@ def train(
     if html is not None:
         from lindos.plan.report.training_page import training_page
 
-        write_text(html, training_page(plan))
+        write_whole(html, training_page(plan))
     if as_json:
         typer.echo(plan.model_dump_json(indent=1))
         return
@@ -109,11 +115,11 @@ def _precisions(names: list[str] | None) -> list[str] | None:
 
 def _layout(text: str, spec: Any, cluster: Any, sequence: int | None, batch: int | None, tokens: float) -> Any:
     from lindos.plan.choices import check_amounts
-    from lindos.plan.training import layout_for, read_layout, usual_batch
+    from lindos.plan.training import layout_for, read_layout, usual_batch, usual_sequence
     from lindos.specs import read_table
 
-    length = sequence or min(spec.sequence, 8192)
-    check_amounts(tokens=tokens, sequence=length, batch=batch or 1)
+    length = usual_sequence(spec) if sequence is None else sequence
+    check_amounts(tokens=tokens, sequence=length, batch=1 if batch is None else batch)
     fields = read_table(Path(text)) if Path(text).suffix in {".toml", ".json"} else read_layout(text)
     return layout_for(fields, cluster, batch or usual_batch(tokens, length, cluster.devices))
 
@@ -122,17 +128,6 @@ def _nothing() -> Any:
     from contextlib import nullcontext
 
     return nullcontext()
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all; a place that cannot be written is one clear line. Raises SpecError."""
-    beside = path.with_name(f".{path.name}.part")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise SpecError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def one_line(command: Callable[..., None]) -> Callable[..., None]:

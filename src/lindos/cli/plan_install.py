@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from lindos.cli.files import write_whole
 from lindos.specs import (
     Accelerator,
     Cluster,
@@ -70,7 +71,7 @@ def install(
         spec, precisions=precisions, machines=machines, budget=budget, batch=batch, context=context, probe=probe
     )
     if html is not None:
-        _write(html, install_page(plan))
+        write_whole(html, install_page(plan))
     if as_json:
         typer.echo(plan.model_dump_json(indent=1))
         return
@@ -124,13 +125,6 @@ def _probe() -> Any:
     console = Console(stderr=True)
     with console.status("measuring memory, matrices and disk"):
         return probe(Path.cwd())
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise SpecError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def _list(known: dict[str, Machine | Cluster]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from lindos.cli.files import write_whole
 from lindos.specs import SpecError
 
 RowsFile = Annotated[
@@ -46,7 +46,7 @@ def validate(
     with _late_progress("replaying") as tell:
         board = replay(runs, shipped_constants(), table=str(rows) if rows else "The shipped table", tell=tell)
     if html is not None:
-        _replace(html, scoreboard_page(board))
+        write_whole(html, scoreboard_page(board))
     if as_json:
         typer.echo(board.model_dump_json(indent=1))
         return
@@ -89,10 +89,10 @@ def fit(
 
         fitted = refit(runs, shipped_constants(), tell)
     if write is not None:
-        _replace(write / "constants.toml", write_constants(fitted.constants))
-        _replace(write / "residuals.csv", write_residuals(fitted.residuals))
+        write_whole(write / "constants.toml", write_constants(fitted.constants))
+        write_whole(write / "residuals.csv", write_residuals(fitted.residuals))
     if markdown is not None:
-        _replace(markdown, markdown_tables(fitted))
+        write_whole(markdown, markdown_tables(fitted))
     print_fit(fitted, Console())
     if write is not None:
         typer.echo(f"{write}: constants.toml and residuals.csv")
@@ -126,16 +126,5 @@ def _folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SpecError(f"{path}: cannot be made: {error.strerror}") from None
-    _replace(path / ".lindos-plan-fit", "")
+    write_whole(path / ".lindos-plan-fit", "")
     (path / ".lindos-plan-fit").unlink(missing_ok=True)
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise SpecError(f"{path}: cannot be written: {error.strerror}") from None

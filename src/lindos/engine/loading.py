@@ -19,11 +19,11 @@ from lindos.engine.prompts import PromptBuilder
 from lindos.engine.request import Request
 from lindos.engine.runner import Runner
 from lindos.engine.scheduler import Scheduler, Work
+from lindos.kernels import available_memory, usable_cores
 from lindos.model.formats.opening import open_source
 from lindos.model.formats.own import fill
 from lindos.model.formats.source import TensorSource
 from lindos.model.hardware import multiplies_bf16
-from lindos.model.limits import available_memory, usable_cores
 from lindos.specs import ModelSpec, SpecError
 from lindos.text import ChatTemplate, Tokenizer, chat_template, load_tokenizer
 

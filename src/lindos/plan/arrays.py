@@ -238,17 +238,32 @@ def work_of(model: ModelSpec, *, sequence: int, batch: int) -> Work:
 
 def hardware_of(cluster: Cluster) -> Hardware:
     """The figures of one cluster as a case of length one. Raises SpecError where it has no accelerators."""
-    chip = accelerator_of(cluster)
-    devices = cluster.machine.devices
-    generation = fitted_generation(chip)
+    chip, devices = accelerator_of(cluster), cluster.machine.devices
+    return hardware(
+        chip,
+        domain=max(1, min(chip.link_domain, devices)) if chip.link_bandwidth else 1,
+        link=chip.link_bandwidth or cluster.machine.host_link or 16e9,
+        port=cluster.node_bandwidth * cluster.fabric.efficiency / devices,
+        latency=cluster.fabric.latency,
+        pod=devices * (cluster.nodes_per_pod if cluster.nodes_per_pod > 1 else cluster.nodes),
+        oversubscription=cluster.oversubscription,
+    )
+
+
+def hardware(
+    chip: Accelerator, *, domain: int, link: float, port: float, latency: float, pod: int, oversubscription: float
+) -> Hardware:
+    """An accelerator and its place in a network: bandwidths in bytes per second and direction, latency in seconds.
+
+    Raises SpecError where it has no 16-bit units.
+    """
     peak16 = chip.peak_flops.get(Precision.BF16) or chip.peak_flops.get(Precision.FP16)
     if peak16 is None:
         raise SpecError(f"{chip.title or chip.name} has no 16-bit units; training is not planned without")
     peak8 = chip.peak_flops.get(Precision.FP8, peak16)
-    domain = max(1, min(chip.link_domain, devices)) if chip.link_bandwidth else 1
     return Hardware.of(
         {
-            "generation": GENERATIONS.index(generation),
+            "generation": GENERATIONS.index(fitted_generation(chip)),
             "peak16": peak16,
             "peak8": peak8,
             "peak4": chip.peak_flops.get(Precision.FP4, peak8),
@@ -256,11 +271,11 @@ def hardware_of(cluster: Cluster) -> Hardware:
             "memory_bandwidth": chip.memory_bandwidth,
             "watts": chip.power_watts,
             "domain": domain,
-            "link_bandwidth": chip.link_bandwidth or cluster.machine.host_link or 16e9,
-            "port_bandwidth": cluster.node_bandwidth * cluster.fabric.efficiency / devices,
-            "latency": cluster.fabric.latency,
-            "pod": devices * (cluster.nodes_per_pod if cluster.nodes_per_pod > 1 else cluster.nodes),
-            "oversubscription": cluster.oversubscription,
+            "link_bandwidth": link,
+            "port_bandwidth": port,
+            "latency": latency,
+            "pod": pod,
+            "oversubscription": oversubscription,
             "ultra": chip.generation == "blackwell-ultra",
         }
     )

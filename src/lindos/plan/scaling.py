@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from lindos.plan.arrays import hardware_of, work_of
+from lindos.plan.arrays import hardware_of
 from lindos.plan.case import Case
 from lindos.plan.choices import choices_for
 from lindos.plan.search import as_layouts, search
@@ -41,7 +41,7 @@ def _point(
 ) -> ScalingPoint:  # fmt: skip
     part = cluster.model_copy(update={"nodes": max(1, size // cluster.machine.devices)})
     sequence, batch = int(shared.work.sequence[0]), int(shared.work.batch[0])
-    case = Case(work_of(model, sequence=sequence, batch=batch), hardware_of(part), shared.layout, shared.software)
+    case = Case(shared.work, hardware_of(part), shared.layout, shared.software)
     choices = choices_for(
         model, case.hardware, size, sequence=sequence, batch=batch, precision=precision, thorough=False
     )

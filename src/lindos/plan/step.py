@@ -157,8 +157,14 @@ def _data_parallel(case: Case, c: Mapping[str, float], network: Network, stage: 
     early = np.maximum((2 * gathers + scatters) / c["early_gathers"] - once, 0)
     each_batch = np.where(case.software.gathering > 0, each_batch, early)
     # Between replicas of a sharded model gradients are summed once a step.
-    own, both_ways = case.dense_rank_parameters / ranks, 2 * case.software.gradient_bytes
-    outer = network.data(own, layout.replicas, ranks * stride, both_ways)
+    both_ways, experts_within = 2 * case.software.gradient_bytes, case.expert_shards
+    outer = network.data(case.dense_rank_parameters / ranks, layout.replicas, ranks * stride, both_ways)
+    outer = outer + network.data(
+        case.expert_rank_parameters / experts_within,
+        np.maximum(case.expert_copies / experts_within, 1.0),
+        experts_within * expert_stride,
+        both_ways,
+    )
     each_batch = each_batch * case.micro_batches + np.where(layout.replicas > 1, outer, 0.0)
     window = np.where(layout.virtual_stages > 1, once / layout.virtual_stages, once)
     backward = _beside(np.where(layout.sharding == 0, 2, 1) * scatters, window * 2 / 3, c["reduced_shown"])

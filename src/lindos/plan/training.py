@@ -111,6 +111,11 @@ def tuned_software() -> Software:
     )  # fmt: skip
 
 
+def usual_sequence(model: ModelSpec) -> int:
+    """Tokens in a sequence: the model's longest, at most 8,192, as pre-training does."""
+    return min(model.sequence, 8192)
+
+
 def usual_batch(tokens: float, sequence: int, devices: int) -> int:
     """Sequences in one step: a power of two.
 
@@ -164,7 +169,7 @@ def plan_train(
     can have, a layout that does not divide, and a model that no layout fits.
     """
     constants = constants or shipped_constants()
-    sequence = min(model.sequence, 8192) if sequence is None else sequence
+    sequence = usual_sequence(model) if sequence is None else sequence
     check_amounts(tokens=tokens, sequence=sequence, batch=1 if batch is None else batch)
     given, batch = batch is not None, batch or usual_batch(tokens, sequence, cluster.devices)
     for name in [layout.precision] if layout else precision or ():

@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
+from lindos.kernels import usable_cores
 from lindos.model.elementwise import fuse_elementwise
 from lindos.model.hardware import product_dtype
-from lindos.model.limits import usable_cores
 from lindos.specs import SpecError
 from lindos.train.memory import keep_freed_memory
 from lindos.train.run_file import MachineSection

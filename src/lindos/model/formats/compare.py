@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lindos.kernels import available_memory
 from lindos.model.formats.own import fill
 from lindos.model.formats.sinks import Sink
 from lindos.model.formats.source import FormatError, TensorSource
-from lindos.model.limits import available_memory
 from lindos.specs import ModelSpec
 
 TOLERANCE = 1e-4

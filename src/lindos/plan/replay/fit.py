@@ -11,7 +11,7 @@ and every plan, is predicted at the average level.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,12 +91,3 @@ def held_out(runs: Replayable, start: Constants, by: str, progress: Callable[[st
         constants = fit(runs.take(~out), start) if not out.all() else start.prior()
         predicted[out] = runs.take(out).predicted(constants)
     return HeldOut(by, predicted)
-
-
-def group_errors(runs: Replayable, predicted: Array, keep: Array) -> Mapping[str, float]:
-    """The mean log error of each group among the rows kept."""
-    errors: dict[str, list[float]] = {}
-    for row, p, m, k in zip(runs.rows, predicted, runs.measured, keep, strict=True):
-        if k:
-            errors.setdefault(row.group, []).append(float(np.log(p / m)))
-    return {group: float(np.mean(values)) for group, values in errors.items()}

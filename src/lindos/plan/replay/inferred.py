@@ -14,12 +14,11 @@ from typing import Any
 
 from lindos.plan.arrays import (
     BORROWED,
-    GENERATIONS,
     Hardware,
     Software,
     Work,
     decimal_year,
-    fitted_generation,
+    hardware,
     layouts_of,
     work_of,
 )
@@ -73,10 +72,9 @@ def case_of_row(row: Row) -> Case:
             raise Refused(f"{column} = {row.shown(column)} is no count")
     try:
         model, batch = _model(row), _need(row, "global_batch_seqs")
-        hardware, chip = _hardware(row), _machine(row).chip
-        layout = _layout(row, model, batch, chip)
+        layout = _layout(row, model, batch, _machine(row).chip)
         software = _software(row, layout, software_date(row))
-        return Case(_work(row), hardware, layouts_of([layout]), software)
+        return Case(_work(row), _hardware(row), layouts_of([layout]), software)
     except Refused:
         raise
     except SpecError as error:
@@ -326,25 +324,11 @@ def _hardware(row: Row) -> Hardware:
     if stated:
         port = float(stated[1]) * 1e9 / 8 / chip.link_domain
     watts = re.search(r"(\d{3,4}) ?w\b", f"{name} {row.text('notes')}".lower())
-    peak16 = chip.peak_flops.get(Precision.BF16) or chip.peak_flops[Precision.FP16]
-    peak8 = chip.peak_flops.get(Precision.FP8, peak16)
-    return Hardware.of(
-        {
-            "generation": GENERATIONS.index(fitted_generation(chip)),
-            "peak16": peak16,
-            "peak8": peak8,
-            "peak4": chip.peak_flops.get(Precision.FP4, peak8),
-            "memory_bytes": chip.memory_bytes,
-            "memory_bandwidth": chip.memory_bandwidth,
-            "watts": float(watts[1]) if watts else chip.power_watts,
-            "domain": chip.link_domain,
-            "link_bandwidth": chip.link_bandwidth or port,
-            "port_bandwidth": port,
-            "latency": fabric.latency,
-            "pod": 1 << 20,
-            "oversubscription": 1,
-            "ultra": chip.generation == "blackwell-ultra",
-        }
+    if watts:
+        chip = chip.model_copy(update={"power_watts": float(watts[1])})
+    link, one_fabric = chip.link_bandwidth or port, 1 << 20
+    return hardware(
+        chip, domain=chip.link_domain, link=link, port=port, latency=fabric.latency, pod=one_fabric, oversubscription=1
     )
 
 

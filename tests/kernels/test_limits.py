@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lindos.model.limits import available_memory, usable_cores
+from lindos.kernels import available_memory, usable_cores
 
 GIB = 1 << 30
 
