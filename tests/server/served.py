@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Iterator
+import time
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -77,3 +78,17 @@ def served(settings: Settings, start_model: StartModel) -> Iterator[Served]:
         thread.join(PATIENCE)
     if trouble:
         raise trouble[0]
+
+
+def idle(server: Served) -> bool:
+    """Whether its engine holds no request."""
+    stats = server.stats()
+    return stats.running == 0 and stats.waiting == 0
+
+
+def wait_until(what: Callable[[], bool], message: str) -> None:
+    """Wait until `what` holds; fails with `message` when it does not."""
+    end = time.monotonic() + PATIENCE
+    while not what():
+        assert time.monotonic() < end, message
+        time.sleep(0.05)

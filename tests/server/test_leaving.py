@@ -12,18 +12,11 @@ import httpx
 import pytest
 
 from tests.server.conftest import MOST
-from tests.server.served import Served
+from tests.server.served import Served, idle, wait_until
 
 # The likeliest token again and again: the tiny model then never comes to an end by itself.
 ENDLESS = {"model": "tiny", "messages": [{"role": "user", "content": "How are you today?"}], "temperature": 0}
 PATIENCE = 60
-
-
-def wait_until(what, message: str) -> None:
-    end = time.monotonic() + PATIENCE
-    while not what():
-        assert time.monotonic() < end, message
-        time.sleep(0.05)
 
 
 @contextmanager
@@ -36,11 +29,6 @@ def endless_stream(server: Served) -> Iterator[None]:
         lines = response.iter_lines()  # kept: when it goes, so does the connection
         assert next(lines).startswith("data: ")
         yield
-
-
-def idle(server: Served) -> bool:
-    stats = server.stats()
-    return stats.running == 0 and stats.waiting == 0
 
 
 def test_a_client_that_leaves_a_stream_stops_its_generation(server: Served):

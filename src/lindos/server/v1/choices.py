@@ -40,7 +40,10 @@ async def submitted(submit: Submit, count: int) -> AsyncGenerator[Answers, None]
 
 async def merged(answers: Answers, submit: Submit, count: int) -> AsyncGenerator[tuple[int, Chunk], None]:
     """The chunks of all `count` answers as they come, each with its number; those not in `answers` yet are submitted as
-    others end. Raises EngineError as they do."""
+    others end. Raises EngineError as they do.
+
+    To be closed by its reader (`aclosing`) before `submitted` ends: what reads on would submit behind its back.
+    """
     if count == 1:
         async for chunk in answers[0]:
             yield 0, chunk

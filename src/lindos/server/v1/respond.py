@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import Any, Protocol
 
 from pydantic import BaseModel
@@ -62,7 +63,7 @@ async def respond(service: Service, request: HttpRequest, body: Request, submit:
         "system_fingerprint": f"lindos-{lindos.__version__}",
     }
     if body.stream:
-        return await EventStream.begin(_stream(submit, body, shape, head), service.settings.heartbeat_seconds)
+        return await EventStream.begin(stream_of(submit, body, shape, head), service.settings.heartbeat_seconds)
     reply = await unless_gone(request.receive, _whole(submit, body, shape, head))
     return json_response(reply.model_dump()) if reply else Response(status_code=_GONE)
 
@@ -70,15 +71,16 @@ async def respond(service: Service, request: HttpRequest, body: Request, submit:
 async def _whole(submit: Submit, body: Request, shape: Shape, head: dict[str, Any]) -> BaseModel:
     async with submitted(submit, body.answers) as answers:
         texts = [""] * body.answers
-        async for index, chunk in merged(answers, submit, body.answers):
-            texts[index] += chunk.text
+        async with aclosing(merged(answers, submit, body.answers)) as chunks:
+            async for index, chunk in chunks:
+                texts[index] += chunk.text
         parts: list[tuple[str, FinishReason]] = [
             (text, _ending(answer)) for text, answer in zip(texts, _in_order(answers), strict=True)
         ]
         return shape.whole(head, parts, _usage(answers, body))
 
 
-async def _stream(submit: Submit, body: Request, shape: Shape, head: dict[str, Any]) -> AsyncGenerator[bytes, None]:
+async def stream_of(submit: Submit, body: Request, shape: Shape, head: dict[str, Any]) -> AsyncGenerator[bytes, None]:
     head = {**head, "object": shape.streamed, **({"usage": None} if body.include_usage else {})}
 
     def chunk(choice: dict[str, Any]) -> bytes:
@@ -88,11 +90,12 @@ async def _stream(submit: Submit, body: Request, shape: Shape, head: dict[str, A
         for index in range(body.answers):
             yield chunk(shape.opening(index))
         try:
-            async for index, piece in merged(answers, submit, body.answers):
-                if piece.text:
-                    yield chunk(shape.piece(index, piece.text))
-                if piece.finish is not None:
-                    yield chunk(shape.closing(index, _ending(answers[index])))
+            async with aclosing(merged(answers, submit, body.answers)) as pieces:
+                async for index, piece in pieces:
+                    if piece.text:
+                        yield chunk(shape.piece(index, piece.text))
+                    if piece.finish is not None:
+                        yield chunk(shape.closing(index, _ending(answers[index])))
             if body.include_usage:
                 yield event({**head, "choices": [], "usage": _usage(answers, body).model_dump()})
         except EngineError as error:
