@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 PIP_ARGS ?=
 BIN := $(VENV)/bin
+# What an installed Lindos was made from, besides Python files, which are used where they stand.
+BUILT_FROM := pyproject.toml constraints.txt $(wildcard src/lindos/kernels/native/*)
 
 .PHONY: chat test test-slow lint format bench pebble clean
 
@@ -35,17 +37,17 @@ $(VENV)/bin/python:
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 		echo "Python could not make a virtual environment (on Debian and Ubuntu: apt install python3-venv)"; exit 1; }
 
-$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+$(VENV)/.installed: $(BUILT_FROM) | $(VENV)/bin/python
 	@echo "Installing Lindos and what it needs (PyTorch is the large part; this happens once, a few minutes) ..."
 	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -c constraints.txt $(PIP_ARGS) -e .
 	@touch $@
 
-$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+$(VENV)/.installed-dev: $(BUILT_FROM) | $(VENV)/bin/python
 	@echo "Installing Lindos with its development tools (once) ..."
 	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -c constraints.txt $(PIP_ARGS) -e '.[dev]'
 	@touch $@ $(VENV)/.installed
 
-$(VENV)/.installed-peers: pyproject.toml constraints.txt | $(VENV)/bin/python
+$(VENV)/.installed-peers: $(BUILT_FROM) | $(VENV)/bin/python
 	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -c constraints.txt $(PIP_ARGS) -e '.[dev,peers]'
 	@touch $@ $(VENV)/.installed-dev $(VENV)/.installed
 

@@ -1,0 +1,293 @@
+// AVX2 with FMA and F16C: 16-bit sums of unsigned by signed bytes.
+#include "isa.hpp"
+
+#if defined(__AVX2__)
+
+#include <immintrin.h>
+
+#include <initializer_list>
+
+#include "scalar.hpp"
+
+namespace lindos {
+namespace {
+
+float sum_of(__m256 x) {
+  __m128 y = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+  y = _mm_add_ps(y, _mm_movehl_ps(y, y));
+  return _mm_cvtss_f32(_mm_add_ss(y, _mm_shuffle_ps(y, y, 1)));
+}
+
+float max_of(__m256 x) {
+  __m128 y = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+  y = _mm_max_ps(y, _mm_movehl_ps(y, y));
+  return _mm_cvtss_f32(_mm_max_ss(y, _mm_shuffle_ps(y, y, 1)));
+}
+
+// One whole group of 32.
+void quantise_group(const float* x, InputGroup* to) {
+  const __m256 no_sign = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff));
+  __m256 v[4];
+  __m256 largest = _mm256_setzero_ps();
+  __m256 poison = _mm256_setzero_ps();  // not a number once an input is not finite
+  for (int i = 0; i < 4; ++i) {
+    v[i] = _mm256_loadu_ps(x + 8 * i);
+    largest = _mm256_max_ps(largest, _mm256_and_ps(no_sign, v[i]));
+    poison = _mm256_add_ps(poison, _mm256_mul_ps(v[i], _mm256_setzero_ps()));
+  }
+  const float top = max_of(largest) / 127.0f;
+  to->scale = top + sum_of(poison);
+  const __m256 inverse = _mm256_set1_ps(top > 0.0f ? 1.0f / top : 0.0f);
+  const __m256 high = _mm256_set1_ps(127.0f);
+  const __m256 low = _mm256_set1_ps(-127.0f);
+  // Columns 0 4 1 5 2 6 3 7 of each eight.
+  const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+  __m256i whole[4];
+  __m256i total = _mm256_setzero_si256();
+  for (int i = 0; i < 4; ++i) {
+    const __m256 scaled = _mm256_min_ps(_mm256_max_ps(_mm256_mul_ps(v[i], inverse), low), high);
+    whole[i] = _mm256_permutevar8x32_epi32(_mm256_cvtps_epi32(scaled), order);
+    total = _mm256_add_epi32(total, whole[i]);
+  }
+  const __m256i ab = _mm256_packs_epi32(whole[0], whole[1]);
+  const __m256i cd = _mm256_packs_epi32(whole[2], whole[3]);
+  const __m256i bytes = _mm256_packs_epi16(ab, cd);  // a0 b0 c0 d0 | a1 b1 c1 d1, four bytes each
+  const __m256i sorted = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to->values), sorted);
+  alignas(32) int32_t parts[8];
+  _mm256_store_si256(reinterpret_cast<__m256i*>(parts), total);
+  int32_t sum = 0;
+  for (int32_t part : parts) sum += part;
+  to->shift = 8 * sum;
+}
+
+void quantise(const float* x, int64_t columns, InputGroup* groups) {
+  for (int64_t at = 0; at < columns; at += kGroup) {
+    if (columns - at >= kGroup) {
+      quantise_group(x + at, groups + at / kGroup);
+    } else {
+      float padded[kGroup] = {};
+      std::memcpy(padded, x + at, static_cast<size_t>(columns - at) * sizeof(float));
+      quantise_group(padded, groups + at / kGroup);
+    }
+  }
+}
+
+__m256i four_inputs(const int8_t* values) {
+  int32_t four;
+  std::memcpy(&four, values, sizeof four);
+  return _mm256_set1_epi32(four);
+}
+
+__m256 scales_of(const uint16_t* scales, int half) {
+  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(scales + 8 * half)));
+}
+
+__m256i load(const uint8_t* bytes) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bytes)); }
+
+// Sums stay in registers only where the loops over them are unrolled before all else.
+#define UNROLLED _Pragma("GCC unroll 4")
+
+// R inputs at a time over H halves (of 8 rows) of a strip, from half `first` on: both halves for few inputs, so that the
+// weights come in whole cache lines, one for many, whose sums would not fit the registers otherwise.
+
+// A 16-bit lane takes 16 products of at most 15 * 127 in one group: 30480, which fits.
+template <int R, int H>
+void int4_part(const uint8_t* values, const uint16_t* scales, int64_t groups, const Input* in, int first, float* out) {
+  const __m256i nibble = _mm256_set1_epi8(15);
+  const __m256i ones = _mm256_set1_epi16(1);
+  const InputGroup* x[R];
+  __m256 sum[R][H];
+  UNROLLED for (int r = 0; r < R; ++r) {
+    x[r] = in[r].groups;
+    UNROLLED for (int h = 0; h < H; ++h) sum[r][h] = _mm256_setzero_ps();
+  }
+  for (int64_t g = 0; g < groups; ++g) {
+    const uint8_t* group = values + 256 * g + 32 * first;
+    __m256i pairs[R][H];
+    UNROLLED for (int r = 0; r < R; ++r) {
+      UNROLLED for (int h = 0; h < H; ++h) pairs[r][h] = _mm256_setzero_si256();
+    }
+#pragma GCC unroll 1
+    for (int eight = 0; eight < 4; ++eight) {
+      UNROLLED for (int h = 0; h < H; ++h) {
+        const __m256i both = load(group + 64 * eight + 32 * h);
+        const __m256i low = _mm256_and_si256(both, nibble);
+        const __m256i high = _mm256_and_si256(_mm256_srli_epi16(both, 4), nibble);
+        UNROLLED for (int r = 0; r < R; ++r) {
+          const int8_t* inputs = x[r][g].values + 8 * eight;
+          pairs[r][h] = _mm256_add_epi16(pairs[r][h], _mm256_maddubs_epi16(low, four_inputs(inputs)));
+          pairs[r][h] = _mm256_add_epi16(pairs[r][h], _mm256_maddubs_epi16(high, four_inputs(inputs + 4)));
+        }
+      }
+    }
+    UNROLLED for (int h = 0; h < H; ++h) {
+      const __m256 scale = scales_of(scales + g * kStrip, first + h);
+      UNROLLED for (int r = 0; r < R; ++r) {
+        const __m256i shift = _mm256_set1_epi32(x[r][g].shift);
+        const __m256i whole = _mm256_sub_epi32(_mm256_madd_epi16(pairs[r][h], ones), shift);
+        const __m256 factor = _mm256_mul_ps(scale, _mm256_set1_ps(x[r][g].scale));
+        sum[r][h] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole), factor, sum[r][h]);
+      }
+    }
+  }
+  UNROLLED for (int r = 0; r < R; ++r) {
+    UNROLLED for (int h = 0; h < H; ++h) _mm256_storeu_ps(out + r * kStrip + 8 * (first + h), sum[r][h]);
+  }
+}
+
+template <int R, int H>
+void int8_part(const uint8_t* values, const uint16_t* scales, int64_t groups, const Input* in, int first, float* out) {
+  const __m256i ones = _mm256_set1_epi16(1);
+  const InputGroup* x[R];
+  __m256 sum[R][H];
+  UNROLLED for (int r = 0; r < R; ++r) {
+    x[r] = in[r].groups;
+    UNROLLED for (int h = 0; h < H; ++h) sum[r][h] = _mm256_setzero_ps();
+  }
+  for (int64_t g = 0; g < groups; ++g) {
+    const uint8_t* group = values + 512 * g + 32 * first;
+    __m256i whole[R][H];
+    UNROLLED for (int r = 0; r < R; ++r) {
+      UNROLLED for (int h = 0; h < H; ++h) whole[r][h] = _mm256_setzero_si256();
+    }
+#pragma GCC unroll 1
+    for (int four = 0; four < 8; ++four) {
+      UNROLLED for (int h = 0; h < H; ++h) {
+        const __m256i w = load(group + 64 * four + 32 * h);
+        const __m256i size = _mm256_abs_epi8(w);
+        UNROLLED for (int r = 0; r < R; ++r) {
+          const __m256i inputs = _mm256_sign_epi8(four_inputs(x[r][g].values + 4 * four), w);
+          const __m256i pairs = _mm256_maddubs_epi16(size, inputs);
+          whole[r][h] = _mm256_add_epi32(whole[r][h], _mm256_madd_epi16(pairs, ones));
+        }
+      }
+    }
+    UNROLLED for (int h = 0; h < H; ++h) {
+      const __m256 scale = scales_of(scales + g * kStrip, first + h);
+      UNROLLED for (int r = 0; r < R; ++r) {
+        const __m256 factor = _mm256_mul_ps(scale, _mm256_set1_ps(x[r][g].scale));
+        sum[r][h] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole[r][h]), factor, sum[r][h]);
+      }
+    }
+  }
+  UNROLLED for (int r = 0; r < R; ++r) {
+    UNROLLED for (int h = 0; h < H; ++h) _mm256_storeu_ps(out + r * kStrip + 8 * (first + h), sum[r][h]);
+  }
+}
+
+template <int R, int H>
+void bf16_part(const uint8_t* values, const uint16_t*, int64_t groups, const Input* in, int first, float* out) {
+  const __m256i upper = _mm256_set1_epi32(static_cast<int32_t>(0xffff0000u));
+  const float* x[R];
+  __m256 evens[R][H];
+  __m256 odds[R][H];
+  UNROLLED for (int r = 0; r < R; ++r) {
+    x[r] = in[r].plain;
+    UNROLLED for (int h = 0; h < H; ++h) evens[r][h] = odds[r][h] = _mm256_setzero_ps();
+  }
+  for (int64_t pair = 0; pair < 16 * groups; ++pair) {
+    UNROLLED for (int h = 0; h < H; ++h) {
+      const __m256i both = load(values + 64 * pair + 32 * (first + h));
+      const __m256 even = _mm256_castsi256_ps(_mm256_slli_epi32(both, 16));
+      const __m256 odd = _mm256_castsi256_ps(_mm256_and_si256(both, upper));
+      UNROLLED for (int r = 0; r < R; ++r) {
+        evens[r][h] = _mm256_fmadd_ps(even, _mm256_broadcast_ss(x[r] + 2 * pair), evens[r][h]);
+        odds[r][h] = _mm256_fmadd_ps(odd, _mm256_broadcast_ss(x[r] + 2 * pair + 1), odds[r][h]);
+      }
+    }
+  }
+  UNROLLED for (int r = 0; r < R; ++r) {
+    UNROLLED for (int h = 0; h < H; ++h) {
+      _mm256_storeu_ps(out + r * kStrip + 8 * (first + h), _mm256_add_ps(evens[r][h], odds[r][h]));
+    }
+  }
+}
+
+using Part = void (*)(const uint8_t*, const uint16_t*, int64_t, const Input*, int, float*);
+
+struct Parts {
+  Part four, two, one;
+};
+
+Parts parts_of(Format format) {
+  switch (format) {
+    case Format::int4: return {int4_part<4, 1>, int4_part<2, 2>, int4_part<1, 2>};
+    case Format::int8: return {int8_part<4, 1>, int8_part<2, 2>, int8_part<1, 2>};
+    default: return {bf16_part<4, 1>, bf16_part<2, 2>, bf16_part<1, 2>};
+  }
+}
+
+// One input's sums do not depend on how many it is computed with: every lane goes the same way.
+void strip(const Matrix& matrix, int64_t index, const Input* inputs, int64_t count, float* out) {
+  const Parts parts = parts_of(matrix.format);
+  const uint8_t* values = matrix.values(index);
+  const uint16_t* scales = matrix.scales(index);
+  const int64_t groups = matrix.groups();
+  int64_t r = 0;
+  for (; count - r >= 4; r += 4) {
+    parts.four(values, scales, groups, inputs + r, 0, out + r * kStrip);
+    parts.four(values, scales, groups, inputs + r, 1, out + r * kStrip);
+  }
+  if (count - r >= 2) {
+    parts.two(values, scales, groups, inputs + r, 0, out + r * kStrip);
+    r += 2;
+  }
+  if (count > r) parts.one(values, scales, groups, inputs + r, 0, out + r * kStrip);
+  if (matrix.multiplier != 1.0f) {
+    for (int64_t i = 0; i < count * kStrip; ++i) out[i] *= matrix.multiplier;
+  }
+}
+
+// e^x to 2 units in the last place: 2^n e^r with r within half a ln 2, by its Taylor series to the sixth power.
+__m256 exponential(__m256 x) {
+  x = _mm256_min_ps(_mm256_max_ps(x, _mm256_set1_ps(-87.0f)), _mm256_set1_ps(88.0f));
+  const __m256 n = _mm256_round_ps(_mm256_mul_ps(x, _mm256_set1_ps(1.44269504f)), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  __m256 r = _mm256_fnmadd_ps(n, _mm256_set1_ps(0.693359375f), x);
+  r = _mm256_fnmadd_ps(n, _mm256_set1_ps(-2.12194440e-4f), r);
+  __m256 y = _mm256_set1_ps(1.0f / 720.0f);
+  for (float c : {1.0f / 120.0f, 1.0f / 24.0f, 1.0f / 6.0f, 0.5f, 1.0f, 1.0f}) y = _mm256_fmadd_ps(y, r, _mm256_set1_ps(c));
+  const __m256i power = _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23);
+  return _mm256_mul_ps(y, _mm256_castsi256_ps(power));
+}
+
+// x * sigmoid(x), or the tanh form of gelu, which is x * sigmoid(2 * inner).
+__m256 activate8(__m256 x, bool silu) {
+  __m256 exponent = x;
+  if (!silu) {
+    const __m256 cubic = _mm256_fmadd_ps(_mm256_mul_ps(x, x), _mm256_set1_ps(0.044715f), _mm256_set1_ps(1.0f));
+    exponent = _mm256_mul_ps(_mm256_mul_ps(x, cubic), _mm256_set1_ps(2.0f * 0.7978845608028654f));
+  }
+  const __m256 e = exponential(_mm256_sub_ps(_mm256_setzero_ps(), exponent));
+  return _mm256_div_ps(x, _mm256_add_ps(_mm256_set1_ps(1.0f), e));
+}
+
+void gated(const float* g, const float* u, float* h, int64_t count, Activation activation) {
+  const bool silu = activation == Activation::silu;
+  int64_t i = 0;
+  for (; i + 8 <= count; i += 8) {
+    _mm256_storeu_ps(h + i, _mm256_mul_ps(activate8(_mm256_loadu_ps(g + i), silu), _mm256_loadu_ps(u + i)));
+  }
+  for (; i < count; ++i) h[i] = activate(g[i], silu) * u[i];
+}
+
+void add_scaled(float* out, const float* y, float weight, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) out[i] += weight * y[i];
+}
+
+}  // namespace
+
+const Isa* avx2_isa() {
+  static const Isa isa{"avx2", quantise, strip, gated, add_scaled};
+  return &isa;
+}
+
+}  // namespace lindos
+
+#else
+
+namespace lindos {
+const Isa* avx2_isa() { return nullptr; }
+}  // namespace lindos
+
+#endif

@@ -1,0 +1,41 @@
+// The experts of one layer, for all tokens of a step in one call.
+#pragma once
+
+#include <vector>
+
+#include "products.hpp"
+
+namespace lindos {
+
+struct Expert {
+  Matrix gate, up, down;  // gate and up [F, D], down [D, F]
+};
+
+class Experts {
+ public:
+  // out[t] = sum over the choices of token t of its gate * down(activation(gate(x)) * up(x)), in the order of the choices.
+  // `experts` holds those that are chosen (others may be null); x and out are [tokens, width], chosen and gates
+  // [tokens, choices]. A choice below 0 is skipped.
+  void mix(Pool& pool, const Isa& isa, const std::vector<const Expert*>& experts, Activation activation, const float* x,
+           const int32_t* chosen, const float* gates, int64_t tokens, int64_t choices, int64_t width, float* out);
+
+ private:
+  struct Rows {
+    const Expert* expert;
+    int64_t first;  // of its rows among all
+    int64_t count;
+  };
+
+  void sort(const std::vector<const Expert*>& experts, const int32_t* chosen, int64_t pairs, int64_t choices);
+  void inner(Pool& pool, const Isa& isa, Activation activation);
+  void outer(Pool& pool, const Isa& isa, int64_t width);
+
+  Inputs tokens_, hidden_;
+  std::vector<Rows> used_;
+  std::vector<Input> gathered_;     // a row each pair of token and choice, sorted by expert
+  std::vector<int64_t> row_of_;     // of each pair; -1 where it is skipped
+  std::vector<int64_t> token_of_;   // of each row
+  Buffer<float> h_, y_;
+};
+
+}  // namespace lindos

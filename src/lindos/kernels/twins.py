@@ -1,0 +1,68 @@
+"""What each native kernel computes, in PyTorch: the definition its result is held against, and what serves without it.
+
+Letters: T tokens, N outputs, K inputs, G groups of 32 inputs, D width, F expert width, k choices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from lindos.kernels.packing import Packed
+from lindos.kernels.quantising import grouped, weights_of
+
+Activation = Literal["gelu_tanh", "silu"]
+Precision = Literal["fp32", "int8"]
+"""What the inputs of a product with whole-number weights are rounded to."""
+
+
+class PackedExpert(NamedTuple):
+    """One expert: gate and up [F, D], down [D, F]."""
+
+    gate: Packed
+    up: Packed
+    down: Packed
+
+
+def rounded_inputs(x_TK: Tensor) -> Tensor:
+    """Inputs as quantised products see them: groups of 32 in int8 with an fp32 scale max|x| / 127."""
+    groups_TGW = grouped(x_TK)
+    scales_TG1 = groups_TGW.abs().amax(-1, keepdim=True) / 127.0
+    inverse = torch.where(scales_TG1 > 0, 1.0 / scales_TG1, torch.zeros_like(scales_TG1))
+    whole = torch.round(groups_TGW * inverse).clamp(-127, 127)
+    return (whole * scales_TG1).flatten(1)[:, : x_TK.shape[1]]
+
+
+def multiply(x_TK: Tensor, matrix: Packed, inputs: Precision) -> Tensor:
+    """x · matrix^T, fp32 [T, N]. With `inputs="int8"` they are rounded first where the weights are whole numbers."""
+    if inputs == "int8" and matrix.format != "bf16":
+        x_TK = rounded_inputs(x_TK)
+    return x_TK @ weights_of(matrix).t()
+
+
+def activate(x: Tensor, activation: Activation) -> Tensor:
+    return functional.gelu(x, approximate="tanh") if activation == "gelu_tanh" else functional.silu(x)
+
+
+def mix(
+    x_TD: Tensor,
+    experts: Sequence[PackedExpert] | Mapping[int, PackedExpert],
+    chosen_Tk: Tensor,
+    gates_Tk: Tensor,
+    activation: Activation,
+    inputs: Precision,
+) -> Tensor:
+    """For each token the sum over its choices of gate * down(act(gate(x)) * up(x)), fp32 [T, D]; a choice below 0 is
+    none."""
+    out_TD = torch.zeros_like(x_TD)
+    for e in sorted(set(chosen_Tk[chosen_Tk >= 0].tolist())):
+        token_R, choice_R = torch.nonzero(chosen_Tk == e, as_tuple=True)
+        x_RD = x_TD[token_R]
+        h_RF = activate(multiply(x_RD, experts[e].gate, inputs), activation) * multiply(x_RD, experts[e].up, inputs)
+        y_RD = multiply(h_RF, experts[e].down, inputs)
+        out_TD.index_add_(0, token_R, y_RD * gates_Tk[token_R, choice_R, None])
+    return out_TD
