@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from lindos.engine import Sampling
 from lindos.engine.blocks import BlockPool
 from lindos.engine.core import EngineCore, Event
+from lindos.engine.network import TorchNetwork
 from lindos.engine.output import OutputText
 from lindos.engine.request import Request
 from lindos.engine.runner import Runner
@@ -54,7 +55,7 @@ def finish(core: EngineCore) -> dict[int, list[int]]:
 
 
 def core_for(model: Transformer, *, tokens: int = 4096, running: int = 16, step: int = 64) -> EngineCore:
-    return EngineCore(Runner(model), Scheduler(BlockPool(tokens), max_running=running, step_tokens=step))
+    return EngineCore(Runner(TorchNetwork(model)), Scheduler(BlockPool(tokens), max_running=running, step_tokens=step))
 
 
 @pytest.mark.parametrize("step", [3, 17, 300])
@@ -82,7 +83,7 @@ def test_a_full_cache_delays_but_changes_nothing(model: Transformer) -> None:
 def test_logits_do_not_depend_on_how_a_prompt_is_cut(
     model: Transformer, tokens: list[int], data: st.DataObject
 ) -> None:
-    one, runner = request(0, tokens), Runner(model)
+    one, runner = request(0, tokens), Runner(TorchNetwork(model))
     other = request(1, [9, 8, 7])
     start = 0
     while True:
@@ -127,7 +128,7 @@ def test_other_members_of_the_family(tiny_spec: ModelSpec, changes: dict[str, ob
 
 def test_bf16_agrees_with_the_model_in_bf16(tiny_model_dir: Path) -> None:
     model = load_model(tiny_model_dir, dtype=torch.bfloat16)
-    runner, one = Runner(model), request(0, PROMPTS[4])
+    runner, one = Runner(TorchNetwork(model)), request(0, PROMPTS[4])
     runner.run([Work(one, 0, 29)])
     logits = runner.run([Work(one, 29, 30)])
     with torch.inference_mode():
@@ -139,7 +140,7 @@ class Breaking:
     """A runner that fails, or gives nonsense, wherever one token comes by."""
 
     def __init__(self, model: Transformer, bad: int, *, raising: bool) -> None:
-        self._runner = Runner(model)
+        self._runner = Runner(TorchNetwork(model))
         self._bad = bad
         self._raising = raising
 

@@ -16,19 +16,17 @@ from tests.model.checkpoints import random_model, tiny_spec
 OTHERWISE = {
     "dense_layers": {"dense_layers": 1, "dense_width": 16},
     "latent": {"latent": LatentAttention(kv_rank=4, rope_size=2, value_size=4)},
-    "shared_width": {"shared_width": 16},
     "gated": {"gated": False},
     "activation": {"activation": "relu2"},
     "mtp_layers": {"mtp_layers": 1},
     "routed_nodes": {"routed_nodes": 4},
     "window": {"window": 4, "full_attention_every": 2},
     "attention_sinks": {"attention_sinks": True},
-    "query_key_norms": {"query_key_norms": True},
     "learned_positions": {"learned_positions": True},
     "alibi": {"alibi": True},
     "biases": {"biases": "qkv"},
     "router_bias": {"router_bias": True},
-    "norms_per_layer": {"norms_per_layer": 2},
+    "norms_per_layer": {"norms_per_layer": 1},
     "norm_bias": {"norm_bias": True},
     "embedding_norm": {"embedding_norm": True},
 }
@@ -44,7 +42,8 @@ def test_every_field_that_changes_the_tensors_is_either_built_or_refused():
         "name", "title", "source", "licence", "kind", "layers", "width", "vocabulary", "sequence", "heads", "kv_heads",
         "head_size", "experts", "experts_per_token", "expert_width", "tied_head", "pad_token", "renormalise_gates",
         "embedding_multiplier", "logit_multiplier", "attention_multiplier", "attention_softcap", "router_softcap",
-        "logit_softcap", "rope_base", "norm_eps",
+        "logit_softcap", "rope_base", "norm_eps", "rope_scaling", "attention_temperature_length", "query_key_norms",
+        "shared_width", "shared_multiplier",
         "dense_width", "full_attention_every",  # mean nothing without dense_layers and window
     }  # fmt: skip
     assert ModelSpec.model_fields.keys() == free | COMPUTED.keys()
@@ -63,15 +62,18 @@ def test_both_activations_are_computed(activation):
     check_computable(tiny_spec(activation=activation))
 
 
-@pytest.mark.parametrize("name", ["grok-1", "pebble"])
-def test_our_own_models_are_computed(name):
+NEIGHBOURS = ["grok-2", "mixtral-8x7b", "mixtral-8x22b", "qwen3-30b-a3b", "qwen3-235b-a22b"]
+
+
+@pytest.mark.parametrize("name", ["grok-1", "pebble", *NEIGHBOURS])
+def test_our_own_models_and_their_neighbours_are_computed(name):
     spec = load_model_spec(name)
     check_computable(spec)
     with torch.device("meta"):
         assert sum(p.numel() for p in Transformer(spec).parameters()) == spec.parameters
 
 
-@pytest.mark.parametrize("name", ["llama-3.1-8b", "deepseek-v3", "grok-2", "mixtral-8x7b", "gpt-oss-20b"])
+@pytest.mark.parametrize("name", ["llama-3.1-8b", "deepseek-v3", "kimi-k2", "qwen2.5-72b", "gpt-oss-20b"])
 def test_others_models_are_refused(name):
     with pytest.raises(SpecError, match=f"^{name}: "):
         Transformer(load_model_spec(name))
@@ -81,9 +83,9 @@ def test_a_checkpoint_that_asks_for_another_network_is_refused(tmp_path):
     save_model(random_model(tiny_spec()), tmp_path / "model")
     config = tmp_path / "model" / "config.json"
     table = json.loads(config.read_text())
-    table["spec"] |= {"norms_per_layer": 2}
+    table["spec"] |= {"norms_per_layer": 1}
     config.write_text(json.dumps(table))
-    with pytest.raises(SpecError, match=r"config\.json: norms_per_layer = 2"):
+    with pytest.raises(SpecError, match=r"config\.json: norms_per_layer = 1"):
         open_source(tmp_path / "model")
     with pytest.raises(SpecError, match=r"catalogue model 'llama-3\.1-8b': dense_layers = 32"):
         open_source(tmp_path / "model", spec="llama-3.1-8b")

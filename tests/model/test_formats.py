@@ -340,7 +340,7 @@ def test_a_description_by_option_replaces_the_one_beside(tmp_path):
         ({"num_q_heads": 4}, r"attention.query'.*expected shape \[8, 16\].*found \[8, 8\]"),
         ({"widening_factor": 8}, r"widening_factor 8 makes experts 48 wide; tensor .* has 16"),
         ({"emb_size": 8, "hidden_size": 9}, r"'emb_size' says 8 and 'hidden_size' says 9"),
-        ({"residual_moe": True}, r"residual_moe = True describes a network that Lindos does not compute"),
+        ({"residual_moe": True}, r"residual_moe = True wants intermediate_size"),
         ({"num_selected_experts": 9}, r"experts_per_token \(9\) exceeds experts \(3\)"),
         ({"sequence_len": 10**4000}, r"out of all proportion"),
         ({"sequence_len": "long"}, r"sequence"),

@@ -25,7 +25,7 @@ from lindos.model.formats.arrays import QuantizedRef
 from lindos.model.formats.fields import read_table
 from lindos.model.formats.pickles import read_pickle
 from lindos.model.formats.tensorfiles import read_header
-from lindos.specs import LindosError
+from lindos.specs import LindosError, RopeScaling
 from tests.model.checkpoints import (
     QuantizedWeight8bit,
     arrays_of,
@@ -36,6 +36,7 @@ from tests.model.checkpoints import (
     tiny_spec,
     write_official,
 )
+from tests.model.grok2 import grok2_spec
 
 # Mutations
 
@@ -185,6 +186,12 @@ def directories(tmp_path_factory) -> dict[str, Path]:
     convert(folder / "own", folder / "sglang", to="sglang", verify=False)
     stored = {name: as_release(name, array) for name, array in arrays_of(model).items()}
     write_official(folder / "official", stored, json.loads(model.spec.model_dump_json()))
+    alike = {"norms_per_layer": 2, "attention_softcap": None, "embedding_multiplier": 1.0, "logit_multiplier": 1.0}
+    alike |= {"renormalise_gates": True, "rope_scaling": RopeScaling(factor=4.0, original_sequence=8), "layers": 1}
+    others = {"mixtral": tiny_spec(**alike), "qwen3-moe": tiny_spec(**alike, query_key_norms=True)}
+    for to, spec in (others | {"sglang": grok2_spec(layers=1)}).items():
+        save_model(random_model(spec), folder / f"own, {to}")
+        convert(folder / f"own, {to}", folder / f"other, {to}", to=to, verify=False)
     return {path.name: path for path in folder.iterdir()}
 
 

@@ -9,6 +9,7 @@ Letters: N batch times key-value heads, G query heads per key-value head, T quer
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -28,12 +29,13 @@ def attention(
     softcap: float | None,
     key_mask_BS: Tensor | None = None,
     first_key_BT: Tensor | None = None,
+    temperature_BT: Tensor | None = None,
 ) -> Tensor:
-    """softmax(mask(cap(multiplier * q·k))) · v, causal; the last query stands at the last key.
+    """softmax(mask(temperature * cap(multiplier * q·k))) · v, causal; the last query stands at the last key.
 
     `key_mask_BS` is True where a key may be seen; `first_key_BT` (int64) is the first key each query may see: the
-    beginning of its document. Query head h reads key-value head h // (H / K).
-    Returns [B, T, H, C] in the dtype of `q`. Differentiable in q, k and v.
+    beginning of its document; `temperature_BT` (fp32, B may be 1) is explained at `attention_temperature`. Query head
+    h reads key-value head h // (H / K). Returns [B, T, H, C] in the dtype of `q`. Differentiable in q, k and v.
     """
     batch, queries, heads, size = q_BTHC.shape
     keys, kv_heads = k_BSKC.shape[1:3]
@@ -44,9 +46,23 @@ def attention(
     v_NSC = v_BSKC.transpose(1, 2).reshape(batch * kv_heads, keys, size)
     mask_NS = None if key_mask_BS is None else key_mask_BS.repeat_interleave(kv_heads, dim=0)
     first_NT = None if first_key_BT is None else first_key_BT.repeat_interleave(kv_heads, dim=0)
-    o_NGTC = _Attention.apply(q_NGTC, k_NSC, v_NSC, mask_NS, first_NT, multiplier, softcap)
+    temperature_NT = None
+    if temperature_BT is not None:
+        temperature_NT = temperature_BT.expand(batch, -1).repeat_interleave(kv_heads, dim=0)
+    o_NGTC = _Attention.apply(q_NGTC, k_NSC, v_NSC, mask_NS, first_NT, temperature_NT, multiplier, softcap)
     o_BKGTC = o_NGTC.view(batch, kv_heads, group, queries, size)
     return o_BKGTC.permute(0, 3, 1, 2, 4).reshape(batch, queries, heads, size)
+
+
+def attention_temperature(positions: Tensor, length: int) -> Tensor | None:
+    """What the capped scores of the query at each position are multiplied with, fp32: log2(p) / log2(length) beyond
+    `length`, else 1. None where that is 1 everywhere, and for length 0, which stands for none.
+
+    Source: SGLang, layers/attention/triton_ops (`xai_temperature_len`), which counts positions from 0.
+    """
+    if not length or int(positions.max()) <= length:
+        return None
+    return torch.where(positions > length, positions.float().clamp(min=1).log2() / math.log2(length), 1.0)
 
 
 class _Attention(torch.autograd.Function):
@@ -58,6 +74,7 @@ class _Attention(torch.autograd.Function):
         v_NSC: Tensor,
         mask_NS: Tensor | None,
         first_NT: Tensor | None,
+        temperature_NT: Tensor | None,
         multiplier: float,
         softcap: float | None,
     ) -> Tensor:
@@ -68,15 +85,16 @@ class _Attention(torch.autograd.Function):
         for rows, keys in blocks:
             mask = None if mask_NS is None else mask_NS[:, keys]
             first = None if first_NT is None else first_NT[:, rows]
+            temperature = _by_row(temperature_NT, rows, q_NGTC.shape[1])
             probabilities, tanh = _probabilities(
-                q_NGTC[:, :, rows], k_NSC[:, keys], keys, mask, first, multiplier, softcap
+                q_NGTC[:, :, rows], k_NSC[:, keys], keys, mask, first, temperature, multiplier, softcap
             )
             out = torch.bmm(probabilities, v_NSC[:, keys])
             out_NGTC[:, :, rows] = out.view(q_NGTC[:, :, rows].shape)
             if keep:
                 saved += [probabilities, tanh]
         ctx.save_for_backward(q_NGTC, k_NSC, v_NSC, *saved)
-        ctx.blocks, ctx.multiplier, ctx.softcap = blocks, multiplier, softcap
+        ctx.blocks, ctx.multiplier, ctx.softcap, ctx.temperature = blocks, multiplier, softcap, temperature_NT
         return out_NGTC
 
     @staticmethod
@@ -93,11 +111,17 @@ class _Attention(torch.autograd.Function):
             dout = dout_NGTC[:, :, rows].flatten(1, 2)
             dv_NSC[:, keys] += torch.bmm(p.transpose(1, 2), dout)
             dp = torch.bmm(dout, v_NSC[:, keys].transpose(1, 2))
-            ds = attention_weights_backward(dp, p, tanh, ctx.softcap is not None)
+            temperature = _by_row(ctx.temperature, rows, q_NGTC.shape[1])
+            ds = attention_weights_backward(dp, p, tanh, temperature, ctx.softcap is not None)
             dq = torch.bmm(ds, k_NSC[:, keys]).mul_(ctx.multiplier)
             dq_NGTC[:, :, rows] = dq.view(q_NGTC[:, :, rows].shape)
             dk_NSC[:, keys] += torch.bmm(ds.transpose(1, 2), q).mul_(ctx.multiplier)
-        return dq_NGTC, dk_NSC.to(k_NSC.dtype), dv_NSC.to(v_NSC.dtype), None, None, None, None
+        return dq_NGTC, dk_NSC.to(k_NSC.dtype), dv_NSC.to(v_NSC.dtype), None, None, None, None, None
+
+
+def _by_row(x_NT: Tensor | None, rows: slice, groups: int) -> Tensor | None:
+    """A number a query for one block's rows, once for each query head of a group: [N, G*T]."""
+    return None if x_NT is None else x_NT[:, rows].repeat(1, groups)
 
 
 def _blocks(queries: int, keys: int, first_NT: Tensor | None) -> list[tuple[slice, slice]]:
@@ -119,6 +143,7 @@ def _probabilities(
     keys: slice,
     mask_NS: Tensor | None,
     first_NT: Tensor | None,
+    temperature_NR: Tensor | None,
     multiplier: float,
     softcap: float | None,
 ) -> tuple[Tensor, Tensor]:
@@ -127,4 +152,4 @@ def _probabilities(
     logits = torch.bmm(q_NGTC.flatten(1, 2), k_NSC.transpose(1, 2))
     last_R = torch.arange(k_NSC.shape[1] - rows, k_NSC.shape[1], device=logits.device).repeat(groups)
     first_NR = None if first_NT is None else (first_NT - keys.start).repeat(1, groups)
-    return attention_weights(logits, last_R, first_NR, mask_NS, multiplier, softcap)
+    return attention_weights(logits, last_R, first_NR, mask_NS, temperature_NR, multiplier, softcap)

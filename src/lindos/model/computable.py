@@ -1,4 +1,4 @@
-"""Which of the networks a ModelSpec can describe the Transformer here computes: Grok-1's kind.
+"""Which of the networks a ModelSpec can describe the Transformer here computes: Grok-1's kind and its neighbours.
 
 The catalogue knows many more, for planning. A checkpoint or a run that asks for one of those is told so by the name
 of the first field that stands in the way.
@@ -14,19 +14,17 @@ from lindos.specs import ModelSpec, SpecError
 COMPUTED: dict[str, tuple[tuple[Any, ...], str]] = {
     "dense_layers": ((0,), "every layer has experts"),
     "latent": ((None,), "keys and values are kept whole"),
-    "shared_width": ((0,), "a token passes nothing beside its chosen experts"),
     "gated": ((True,), "experts have a gate"),
     "activation": (("gelu_tanh", "silu"), "these two activations"),
     "mtp_layers": ((0,), "only the next token is predicted"),
     "routed_nodes": ((0,), "experts are chosen among all, not by groups"),
     "window": ((0,), "every layer sees all tokens before"),
     "attention_sinks": ((False,), "attention goes to tokens only"),
-    "query_key_norms": ((False,), "queries and keys are not normed"),
     "learned_positions": ((False,), "positions are rotary"),
     "alibi": ((False,), "positions are rotary"),
     "biases": (("none",), "products add no bias"),
     "router_bias": ((False,), "routers add no bias"),
-    "norms_per_layer": ((4,), "norms stand before and after attention and experts"),
+    "norms_per_layer": ((2, 4), "norms stand before, or before and after, attention and experts"),
     "norm_bias": ((False,), "norms have a scale only"),
     "embedding_norm": ((False,), "embeddings are not normed"),
 }

@@ -119,12 +119,14 @@ def attention_weights(
     last_R: Tensor,
     first_NR: Tensor | None,
     mask_NS: Tensor | None,
+    temperature_NR: Tensor | None,
     multiplier: float,
     softcap: float | None,
 ) -> tuple[Tensor, Tensor]:
     """(softmax of the scaled, capped, causally masked logits; tanh of the scaled logits, or empty without a cap).
 
-    Row r sees the keys up to and with `last_R[r]`, in sequence n only from `first_NR[n, r]` on.
+    Row r sees the keys up to and with `last_R[r]`, in sequence n only from `first_NR[n, r]` on. `temperature_NR`
+    multiplies a row's capped logits.
     """
     logits = logits_NRS.to(wide_dtype(logits_NRS))
     keys_S = torch.arange(logits.shape[-1], device=logits.device)
@@ -135,6 +137,8 @@ def attention_weights(
     else:
         bent = (logits * (multiplier / softcap)).tanh_()
         tanh, capped = bent.to(logits_NRS.dtype), torch.add(masked_RS, bent, alpha=softcap)
+    if temperature_NR is not None:
+        capped = capped.mul_(temperature_NR[..., None])
     if first_NR is not None:
         capped = torch.where(keys_S < first_NR[..., None], MASKED, capped)
     if mask_NS is not None:
@@ -143,10 +147,14 @@ def attention_weights(
 
 
 @Chain
-def attention_weights_backward(dp: Tensor, p: Tensor, tanh: Tensor, capped: bool) -> Tensor:
-    """d logits, but for the multiplier: softmax backward, then 1 - tanh^2 for the cap."""
+def attention_weights_backward(
+    dp: Tensor, p: Tensor, tanh: Tensor, temperature_NR: Tensor | None, capped: bool
+) -> Tensor:
+    """d logits, but for the multiplier: softmax backward, the temperature, then 1 - tanh^2 for the cap."""
     wide_p, wide_dp = p.to(wide_dtype(p)), dp.to(wide_dtype(dp))
     ds = torch.ops.aten._softmax_backward_data(wide_dp, wide_p, -1, wide_p.dtype)
+    if temperature_NR is not None:
+        ds = ds.mul_(temperature_NR[..., None])
     if capped:
         ds = torch.ops.aten.tanh_backward(ds, tanh.to(ds.dtype))
     return ds.to(p.dtype)

@@ -1,7 +1,9 @@
-"""The one Transformer: Grok-1's decoder, by the fields of a ModelSpec.
+"""The one Transformer: Grok-1's decoder and its neighbours' (Grok-2, Mixtral, Qwen3-MoE), by the fields of a ModelSpec.
 
-Block: h += norm_out(attention(norm_in(h))), then h += norm_out(experts(norm_in(h))). Matrices are [in, out] and used
-as x @ w, as in the release. Norms, router and softmax run in fp32, the rest in the dtype of the weights.
+Block: h += norm_out(attention(norm_in(h))), then h += norm_out(experts(norm_in(h))); with two norms a layer there is
+no norm_out, and with a shared branch it stands beside the experts: (experts(x) + shared(x)) * shared_multiplier.
+Matrices are [in, out] and used as x @ w, as in the release. Norms, router and softmax run in fp32, the rest in the
+dtype of the weights.
 
 Letters: B batch, T tokens, D width, H heads, K key-value heads, C head size, E experts, F expert width, V vocabulary.
 """
@@ -13,10 +15,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lindos.model.attention import attention
+from lindos.model.attention import attention, attention_temperature
 from lindos.model.cache import KVCache
 from lindos.model.computable import check_computable
 from lindos.model.experts import Routing, mix_experts, route
+from lindos.model.mlp import gated_mlp
 from lindos.model.norm import rms_norm
 from lindos.model.rope import rotary_phase, rotate
 from lindos.specs import ModelSpec
@@ -25,11 +28,12 @@ Trace = dict[str, Tensor]
 """Intermediates by name, filled when a caller passes one in; for tests, logs and curious people."""
 
 
-class Visible(NamedTuple):
-    """Which keys a query may see, besides those after it: as in `attention`; None stands for all."""
+class View(NamedTuple):
+    """What queries see besides all keys up to their own, as in `attention`; None stands for nothing special."""
 
     key_mask_BS: Tensor | None
     first_key_BT: Tensor | None
+    temperature_BT: Tensor | None
 
 
 def _matrix(*shape: int, dtype: torch.dtype, device: torch.device | str | None) -> nn.Parameter:
@@ -45,7 +49,7 @@ def _fp32(*shape: int, device: torch.device | str | None) -> nn.Parameter:
 
 
 class Attention(nn.Module):
-    """Grouped-query attention with rotary positions and a soft cap."""
+    """Grouped-query attention with rotary positions; a soft cap, and norms of queries and keys, by the spec."""
 
     def __init__(self, spec: ModelSpec, *, dtype: torch.dtype, device: torch.device | str | None) -> None:
         super().__init__()
@@ -55,12 +59,18 @@ class Attention(nn.Module):
         self.key = _matrix(spec.width, kv, dtype=dtype, device=device)
         self.value = _matrix(spec.width, kv, dtype=dtype, device=device)
         self.output = _matrix(inner, spec.width, dtype=dtype, device=device)
+        if spec.query_key_norms:
+            self.query_norm = _fp32(spec.head_size, device=device)
+            self.key_norm = _fp32(spec.head_size, device=device)
 
     def project(self, x_TD: Tensor, phase: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries and keys (turned by `phase`, see `rotary_phase`) and values: [T, H, C], [T, K, C], [T, K, C]."""
+        """Queries and keys (perhaps normed, then turned by `phase`) and values: [T, H, C], [T, K, C], [T, K, C]."""
         q_THC = (x_TD @ self.query).unflatten(-1, (-1, self.spec.head_size))
         k_TKC = (x_TD @ self.key).unflatten(-1, (-1, self.spec.head_size))
         v_TKC = (x_TD @ self.value).unflatten(-1, (-1, self.spec.head_size))
+        if self.spec.query_key_norms:
+            q_THC = rms_norm(q_THC, self.query_norm, self.spec.norm_eps)
+            k_TKC = rms_norm(k_TKC, self.key_norm, self.spec.norm_eps)
         return rotate(q_THC, phase), rotate(k_TKC, phase), v_TKC
 
     def finish(self, o_THC: Tensor) -> Tensor:
@@ -68,7 +78,7 @@ class Attention(nn.Module):
         return o_THC.flatten(-2) @ self.output
 
     def forward(
-        self, x_BTD: Tensor, phase: tuple[Tensor, Tensor], visible: Visible, cache: KVCache | None, layer: int
+        self, x_BTD: Tensor, phase: tuple[Tensor, Tensor], view: View, cache: KVCache | None, layer: int
     ) -> Tensor:
         q_BTHC, k_BSKC, v_BSKC = self.project(x_BTD, phase)
         if cache is not None:
@@ -79,8 +89,7 @@ class Attention(nn.Module):
             v_BSKC,
             multiplier=self.spec.score_scale,
             softcap=self.spec.attention_softcap,
-            key_mask_BS=visible.key_mask_BS,
-            first_key_BT=visible.first_key_BT,
+            **view._asdict(),
         )
         return self.finish(o_BTHC)
 
@@ -103,35 +112,67 @@ class Experts(nn.Module):
         return mix_experts(x_TD, routing, self.gate, self.up, self.down, self.spec.activation), routing
 
 
+class SharedMLP(nn.Module):
+    """What every token passes beside its chosen experts."""
+
+    def __init__(self, spec: ModelSpec, *, dtype: torch.dtype, device: torch.device | str | None) -> None:
+        super().__init__()
+        self.activation = spec.activation
+        self.gate = _matrix(spec.width, spec.shared_width, dtype=dtype, device=device)
+        self.up = _matrix(spec.width, spec.shared_width, dtype=dtype, device=device)
+        self.down = _matrix(spec.shared_width, spec.width, dtype=dtype, device=device)
+
+    def forward(self, x_TD: Tensor) -> Tensor:
+        return gated_mlp(x_TD, self.gate, self.up, self.down, self.activation)
+
+
 class Block(nn.Module):
-    """One layer: attention and experts, each between two norms."""
+    """One layer: attention and experts, each behind a norm or between two, and what stands beside the experts."""
 
     def __init__(self, spec: ModelSpec, *, dtype: torch.dtype, device: torch.device | str | None) -> None:
         super().__init__()
         self.eps = spec.norm_eps
+        self.norms_out = spec.norms_per_layer == 4
+        self.shared_multiplier = spec.shared_multiplier
         self.attention = Attention(spec, dtype=dtype, device=device)
         self.experts = Experts(spec, dtype=dtype, device=device)
+        self.shared = SharedMLP(spec, dtype=dtype, device=device) if spec.shared_width else None
         self.norm_attention_in = _fp32(spec.width, device=device)
-        self.norm_attention_out = _fp32(spec.width, device=device)
+        if self.norms_out:
+            self.norm_attention_out = _fp32(spec.width, device=device)
         self.norm_experts_in = _fp32(spec.width, device=device)
-        self.norm_experts_out = _fp32(spec.width, device=device)
+        if self.norms_out:
+            self.norm_experts_out = _fp32(spec.width, device=device)
 
     def attend_input(self, h: Tensor) -> Tensor:
         """What attention reads: the normed residual stream."""
         return rms_norm(h, self.norm_attention_in, self.eps)
 
     def add_attention(self, h: Tensor, attended: Tensor) -> Tensor:
-        """The residual stream with attention's normed result added."""
-        return h + rms_norm(attended, self.norm_attention_out, self.eps)
+        """The residual stream with attention's result added, normed where norms follow."""
+        return h + (rms_norm(attended, self.norm_attention_out, self.eps) if self.norms_out else attended)
+
+    def experts_input(self, h: Tensor) -> Tensor:
+        """What router, experts and shared branch read: the normed residual stream."""
+        return rms_norm(h, self.norm_experts_in, self.eps)
+
+    def add_mixture(self, h: Tensor, x_TD: Tensor, mixed_TD: Tensor) -> Tensor:
+        """The residual stream ([..., D]) with the experts' result for `x_TD` added, joined by the shared branch's."""
+        if self.shared is not None:
+            mixed_TD = mixed_TD + self.shared(x_TD)
+            if self.shared_multiplier != 1.0:
+                mixed_TD = mixed_TD * self.shared_multiplier
+        mixed = mixed_TD.view_as(h)
+        return h + (rms_norm(mixed, self.norm_experts_out, self.eps) if self.norms_out else mixed)
 
     def add_experts(self, h: Tensor, trace: Trace | None = None) -> tuple[Tensor, Routing]:
-        """The residual stream ([..., D]) with the experts' normed result added, and their routing over flat tokens."""
-        x_TD = rms_norm(h, self.norm_experts_in, self.eps).flatten(0, -2)
+        """The residual stream ([..., D]) after experts and shared branch, and the routing over flat tokens."""
+        x_TD = self.experts_input(h).flatten(0, -2)
         mixed_TD, routing = self.experts(x_TD)
         if trace is not None:
             trace |= {"router_logits": routing.logits, "router_probs": routing.probabilities}
             trace |= {"moe_in": x_TD, "moe_out": mixed_TD}
-        return h + rms_norm(mixed_TD.view_as(h), self.norm_experts_out, self.eps), routing
+        return self.add_mixture(h, x_TD, mixed_TD), routing
 
 
 class Transformer(nn.Module):
@@ -181,15 +222,15 @@ class Transformer(nn.Module):
         tokens = tokens_BT.shape[1]
         start = 0 if cache is None else cache.length
         positions_T = torch.arange(start, start + tokens, device=tokens_BT.device)
-        phase = rotary_phase(positions_T, self.spec.head_size, self.spec.rope_base)
-        visible = Visible(self._key_mask(tokens_BT, cache), first_key_BT)
+        phase = self.phase(positions_T)
+        view = View(self._key_mask(tokens_BT, cache), first_key_BT, self._temperature(positions_T, first_key_BT))
         h_BTD = self.embed(tokens_BT)
         routings = []
         for index, block in enumerate(self.layers):
             assert isinstance(block, Block)
             trace: Trace | None = None if traces is None else {}
             x_BTD = block.attend_input(h_BTD)
-            attended_BTD = block.attention(x_BTD, phase, visible, cache, index)
+            attended_BTD = block.attention(x_BTD, phase, view, cache, index)
             h_BTD, routing = block.add_experts(block.add_attention(h_BTD, attended_BTD), trace)
             routings.append(routing)
             if traces is not None and trace is not None:
@@ -197,6 +238,10 @@ class Transformer(nn.Module):
         if cache is not None:
             cache.length += tokens
         return self.normalise(h_BTD), routings
+
+    def phase(self, positions_T: Tensor) -> tuple[Tensor, Tensor]:
+        """What queries and keys at these positions are turned by, see `rotary_phase`; the same in every layer."""
+        return rotary_phase(positions_T, self.spec.head_size, self.spec.rope_base, self.spec.rope_scaling)
 
     def embed(self, tokens: Tensor) -> Tensor:
         """Looked-up and scaled embeddings, [..., D]."""
@@ -222,6 +267,11 @@ class Transformer(nn.Module):
             logits = self.spec.logit_softcap * torch.tanh(logits / self.spec.logit_softcap)
         return logits
 
+    def _temperature(self, positions_T: Tensor, first_key_BT: Tensor | None) -> Tensor | None:
+        """[B, T] or [1, T], see `attention_temperature`; documents packed apart count from their own beginnings."""
+        positions_BT = positions_T[None] if first_key_BT is None else positions_T - first_key_BT
+        return attention_temperature(positions_BT, self.spec.attention_temperature_length)
+
     def _key_mask(self, tokens_BT: Tensor, cache: KVCache | None) -> Tensor | None:
         """Which keys may be seen [B, S]; None when all may, which spares the masking."""
         if self.spec.pad_token is None:
@@ -245,7 +295,9 @@ def initialise(model: Transformer, seed: int) -> None:
     """Fill the weights for training from scratch, reproducibly on any device.
 
     Matrices are normal with variance 1/in; embeddings such that, multiplied, they have unit variance. The norms
-    after attention and experts make the scale of the output projections irrelevant to the forward pass. Router rows
+    after attention and experts make the scale of the output projections irrelevant to the forward pass; without them
+    those are divided by sqrt(2 * layers), so that the residual stream does not grow with depth (GPT-2, section 2.3 of
+    https://cdn.openai.com/better-language-models/language_models_are_unsupervised_multitask_learners.pdf). Router rows
     start small, so that the first choices are nearly even.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -260,5 +312,7 @@ def initialise(model: Transformer, seed: int) -> None:
                 std = 1.0 / model.spec.embedding_multiplier if name == "embedding" else parameter.shape[-1] ** -0.5
             elif name.endswith("router"):
                 std = 0.02
+            elif model.spec.norms_per_layer == 2 and name.endswith((".output", ".down")):
+                std *= (2 * model.spec.layers) ** -0.5
             values = torch.empty(parameter.shape, dtype=torch.float32).normal_(0.0, std, generator=generator)
             parameter.copy_(values)

@@ -20,7 +20,7 @@ from lindos.specs.catalog import (
 from lindos.specs.conversation import Conversation, Message
 from lindos.specs.layout import Layout
 from lindos.specs.machine import Accelerator, Cluster, Fabric, Machine
-from lindos.specs.model import LatentAttention, ModelSpec
+from lindos.specs.model import LatentAttention, ModelSpec, RopeScaling
 from lindos.specs.precision import Precision
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "Message",
     "ModelSpec",
     "Precision",
+    "RopeScaling",
     "Spec",
     "SpecError",
     "catalog_accelerators",

@@ -30,6 +30,22 @@ class LatentAttention(Spec):
     value_size: Count
 
 
+class RopeScaling(Spec):
+    """Rotary positions stretched to longer sequences: YaRN (https://arxiv.org/abs/2309.00071, sections 3.2 to 3.4).
+
+    Pairs that turn more than `beta_fast` times within `original_sequence` keep their frequency, those that turn less
+    than `beta_slow` times have it divided by `factor`, those between a linear mixture of both.
+    """
+
+    factor: Annotated[float, Field(ge=1)]
+    original_sequence: Count
+    """The longest sequence before stretching, in tokens."""
+    beta_fast: Positive = 32.0
+    beta_slow: Positive = 1.0
+    attention_factor: Annotated[float, Field(ge=0)] = 0.0
+    """Scales turned queries and keys, so that scores grow by its square; 0 is 0.1 ln(factor) + 1."""
+
+
 class ModelSpec(Spec):
     """A decoder-only Transformer, by named sizes and switches: dense, or a mixture of experts.
 
@@ -65,6 +81,8 @@ class ModelSpec(Spec):
     """Inner size of one expert."""
     shared_width: Number = 0
     """Inner size of what every token passes beside the chosen experts (shared experts, a residual MLP)."""
+    shared_multiplier: Positive = 1.0
+    """Scales the sum of the experts and that branch: 1 is DeepSeek's plain sum; Grok-2 divides by sqrt(2) (SGLang)."""
     dense_layers: Number = 0
     """Leading layers with one plain MLP instead of experts; all of them in a dense model."""
     dense_width: Number = 0
@@ -83,6 +101,7 @@ class ModelSpec(Spec):
     attention_sinks: bool = False
     """One learned logit a head that takes attention from the tokens."""
     query_key_norms: bool = False
+    """An RMSNorm over each head's query and key before they are turned, its scale shared by the heads (Qwen3)."""
     learned_positions: bool = False
     """A table of `sequence` positions instead of rotary turns."""
     alibi: bool = False
@@ -106,8 +125,12 @@ class ModelSpec(Spec):
     """c in c*tanh(x/c), applied to the scaled q·k."""
     router_softcap: Positive | None = None
     logit_softcap: Positive | None = None
+    attention_temperature_length: Annotated[int, Field(ge=0, lt=1 << 53)] = 0
+    """L: capped scores of a query at a position p (from 0) beyond L are multiplied with log2(p) / log2(L); 0: never.
+    Grok-2 has it, as SGLang computes it (`xai_temperature_len` in its kernels); nothing of xAI's confirms it."""
 
     rope_base: Positive = 10000.0
+    rope_scaling: RopeScaling | None = None
     norm_eps: Positive = 1e-5
     activation: Literal["gelu_tanh", "silu", "relu2"] = "gelu_tanh"
     renormalise_gates: bool = False
@@ -137,6 +160,10 @@ class ModelSpec(Spec):
             raise ValueError("dense_width must be given where there are dense_layers")
         if self.experts_per_token > self.experts:
             raise ValueError(f"experts_per_token ({self.experts_per_token}) exceeds experts ({self.experts})")
+        if self.attention_temperature_length == 1:
+            raise ValueError(
+                "attention_temperature_length must be 0 or at least 2: scores are divided by its logarithm"
+            )
         if self.pad_token is not None and not 0 <= self.pad_token < self.vocabulary:
             raise ValueError(f"pad_token ({self.pad_token}) lies outside the vocabulary ({self.vocabulary})")
         return self

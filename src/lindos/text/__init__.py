@@ -8,6 +8,7 @@ from lindos.text.bytelevel import ByteLevelTokenizer, train_tokenizer
 from lindos.text.chat import ChatTemplate, LabelledTurns, RoleTokens, chat_template
 from lindos.text.detokenizer import Detokenizer
 from lindos.text.loading import load_tokenizer
+from lindos.text.metaspace import MetaspaceTokenizer
 from lindos.text.pieces import SentencePieceTokenizer
 from lindos.text.tokenizer import SPECIAL_TOKENS, Tokenizer
 
@@ -17,6 +18,7 @@ __all__ = [
     "ChatTemplate",
     "Detokenizer",
     "LabelledTurns",
+    "MetaspaceTokenizer",
     "RoleTokens",
     "SentencePieceTokenizer",
     "Tokenizer",

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from typing import Literal, Protocol
 
 from lindos.specs import Message, SpecError
+from lindos.text.templates import FOREIGN, SOURCE
 from lindos.text.tokenizer import Tokenizer
-
-SOURCE = "<|source|>"
 
 
 class ChatTemplate(Protocol):
@@ -109,8 +108,17 @@ class LabelledTurns:
 
 
 def chat_template(tokenizer: Tokenizer, kind: Literal["base", "chat"]) -> ChatTemplate:
-    """The template for a model of this kind. Raises SpecError for a chat model whose tokenizer has no role tokens."""
-    return RoleTokens(tokenizer) if kind == "chat" else LabelledTurns(tokenizer)
+    """The template for a model of this kind: a chat model's is known by the special tokens of its tokenizer.
+
+    Raises SpecError for a chat model whose tokenizer has those of no template.
+    """
+    if kind == "base":
+        return LabelledTurns(tokenizer)
+    if tokenizer.special("<|assistant|>") is None:
+        for template in FOREIGN:
+            if template.fits(tokenizer):
+                return template(tokenizer)
+    return RoleTokens(tokenizer)
 
 
 def _needed(tokenizer: Tokenizer, name: str) -> int:

@@ -18,8 +18,6 @@ _MARKER = re.compile(r"<\|[^|<>]+\|>")
 class SentencePieceTokenizer:
     """A tokenizer.model. Control symbols, and user-defined ones spelled `<|name|>`, count as special tokens."""
 
-    starts_with_bos = False  # Grok-1 adds none, and it is the model that ships such a tokenizer
-
     def __init__(self, model: bytes, *, where: str = "tokenizer.model"):
         """`model` is the content of a tokenizer.model. Raises SpecError when it is damaged."""
         self.source = model
@@ -35,6 +33,8 @@ class SentencePieceTokenizer:
             token if token >= 0 else None
             for token in (self._processor.pad_id(), self._processor.bos_id(), self._processor.eos_id())
         )
+        # Llama's kind, Mixtral's among it, calls it <s> and begins each text with it; Grok-1's is [BOS], and adds none.
+        self.starts_with_bos = self.bos is not None and self.bos == self._names.get("<s>")
 
     @classmethod
     def load(cls, path: Path) -> SentencePieceTokenizer:

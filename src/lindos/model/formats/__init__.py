@@ -1,8 +1,9 @@
 """Checkpoint formats: what models are loaded from, saved to and converted between.
 
-Read: the release's pickles (`official`), safetensors in SGLang's and keyfan's names, Lindos's own directories. Written:
-all but the pickles. Every reader offers Lindos's own tensors (`TensorSource`), every writer takes them (`Sink`), so
-each format is known in one place. Not for training checkpoints, which hold optimiser state too (`lindos.train`).
+Read: the release's pickles (`official`), safetensors in SGLang's (Grok-1, Grok-2), keyfan's and transformers' names
+(Mixtral, Qwen3-MoE), Lindos's own directories. Written: all but the pickles. Every reader offers Lindos's own tensors
+(`TensorSource`), every writer takes them (`Sink`), so each format is known in one place. Not for training checkpoints,
+which hold optimiser state too (`lindos.train`).
 """
 
 from lindos.model.formats.checksums import check_directory, note_changed, weights_digest

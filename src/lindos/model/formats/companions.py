@@ -5,9 +5,10 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from lindos.model.formats.fields import read_table
 from lindos.model.formats.source import FormatError
 from lindos.specs import SpecError
-from lindos.text import ByteLevelTokenizer, SentencePieceTokenizer
+from lindos.text import load_tokenizer
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model")
 CARRIED = (*TOKENIZERS, "MODEL_CARD.md")
@@ -15,16 +16,23 @@ CARRIED = (*TOKENIZERS, "MODEL_CARD.md")
 
 def check_tokenizer(tokenizer: Path, vocabulary: int) -> None:
     """Raise FormatError unless this tokenizer (a file, or a directory with one) can be read and fits a model."""
-    file, name = find_tokenizer(tokenizer)
-    reader = ByteLevelTokenizer if name == "tokenizer.json" else SentencePieceTokenizer
+    file, _ = find_tokenizer(tokenizer)
     try:
-        found = reader.load(file)
+        found = load_tokenizer(file)
     except SpecError as error:
         raise FormatError(str(error)) from None
     if found.vocabulary > vocabulary:
         raise FormatError(
             f"{file}: has {found.vocabulary:,} tokens, the model only {vocabulary:,}; it belongs to another model"
         )
+
+
+def has_chat_template(directory: Path) -> bool:
+    """Whether its maker put a chat template beside a model's tensors, in any of transformers' ways."""
+    if any((directory / name).is_file() for name in ("chat_template.jinja", "chat_template.json")):
+        return True
+    settings = directory / "tokenizer_config.json"
+    return settings.is_file() and bool(read_table(settings).get("chat_template"))
 
 
 def copy_companions(source: Path | None, target: Path, tokenizer: Path | None = None) -> None:

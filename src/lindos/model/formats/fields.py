@@ -6,9 +6,12 @@ that would change the network in a way Lindos does not do is refused rather than
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lindos.model.formats.families import WINDOWS, check_windows, complete, family_of
+from lindos.model.formats.positions import FLAT, NESTED, said_positions
 from lindos.model.formats.source import FormatError
 from lindos.specs import ModelSpec, SpecError, catalog_models, nearest
 from lindos.specs import read_table as read_spec_table
@@ -42,6 +45,7 @@ ALIASES = {
     "attn_output_multiplier": "attention_multiplier",
     "attn_softcap": "attention_softcap",
     "attn_logit_softcapping": "attention_softcap",
+    "attn_temperature_len": "attention_temperature_length",
     "max_attn_value": "attention_softcap",
     "router_logit_softcapping": "router_softcap",
     "final_logit_softcapping": "logit_softcap",
@@ -53,13 +57,11 @@ ALIASES = {
     "tie_word_embeddings": "tied_head",
     "pad_token_id": "pad_token",
 }
-RELEASE = {"attention_softcap": 30.0, "rope_base": 10000.0, "norm_eps": 1e-5, "pad_token": 0}
-"""What the release fixes in its code; descriptions in its names and Hugging Face's may leave it out."""
 ACTIVATIONS = {"gelu": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu_tanh": "gelu_tanh", "silu": "silu"}
 
 # fmt: off
 SILENT = frozenset((
-    "_name_or_path", "architectures", "attention_dropout", "auto_map", "beta_fast", "beta_slow", "bos_token_id",
+    "_name_or_path", "architectures", "attention_dropout", "auto_map", "bos_token_id",
     "dtype", "eos_token", "eos_token_id", "flat_order", "initializer_range", "load_presharded_attn",
     "load_presharded_embedding", "load_presharded_mlp", "load_presharded_moe", "model_type", "notes",
     "output_router_logits", "replicate_embedding", "replicate_lm_head", "router_aux_loss_coef", "seed", "shapes",
@@ -71,13 +73,14 @@ SILENT = frozenset((
 INERT: dict[str, tuple[Any, ...]] = {
     "attention_bias": (False, None),
     "attn_logit_softcapping_method": ("tanh", None),
-    "attn_temperature_len": (None, -1, 0),
+    "decoder_sparse_step": (1,),
+    "global_attn_every_n": (1, None),
+    "mlp_only_layers": ([], None),
     "quantization_config": (None,),
     "residual_moe": (False, None),
     "rope_rotate_half_dims": (False, None),
-    "rope_scaling": (None,),
-    "rope_type": (None, "default"),
-    "sliding_window": (None,),
+    "sliding_window_size": (-1, None),
+    "use_sliding_window": (False, None),
 }
 """Switches of relatives of Grok-1 and the settings at which they change nothing."""
 
@@ -117,24 +120,28 @@ def read_fields(description: Path | str) -> tuple[dict[str, Any], str]:
 
 def lindos_fields(table: dict[str, Any], where: str) -> dict[str, Any]:
     """The table in Lindos's names, `widening_factor` kept. Raises FormatError for unknown and contradictory fields."""
-    fields: dict[str, Any] = {}
-    said: dict[str, str] = {}
+    family = family_of(table, where)
+    check_windows(table, family, where)
     inner = table.get("lindos")  # what Lindos adds to Hugging Face's fields when it writes them
-    for key, value in [*table.items(), *(inner.items() if isinstance(inner, dict) else ())]:
-        if key in SILENT or (key == "lindos" and value is inner):
+    own = inner if isinstance(inner, dict) else {}
+    passed = {*SILENT, *family.silent, *FLAT, *NESTED, *WINDOWS, *(["lindos"] if own else [])}
+    fields = said_positions(table, where)
+    said = dict.fromkeys(fields, "rope_parameters")
+    for key, value in [*table.items(), *own.items()]:
+        if key in passed:
             continue
         if key in INERT:
             _refuse_unless_inert(key, value, where)
             continue
-        name = ALIASES.get(key, key)
+        name = family.aliases.get(key) or ALIASES.get(key, key)
         if name not in ModelSpec.model_fields and name != "widening_factor":
             raise FormatError(f"{where}: unknown field '{key}'" + _suggest(key))
-        value = _value(name, key, value, where)
+        value = _value(name, key, value, family.activations or ACTIVATIONS, where)
         if name in said and fields[name] != value:
             raise FormatError(f"{where}: '{said[name]}' says {fields[name]!r} and '{key}' says {value!r}; keep one")
         fields[name], said[name] = value, key
     if any(key in ALIASES for key in table):
-        return RELEASE | fields
+        return complete(fields, family, where)
     return fields
 
 
@@ -148,53 +155,15 @@ def _suggest(key: str) -> str:
     return f"; did you mean '{close}'?" if close else ""
 
 
-def _value(name: str, key: str, value: Any, where: str) -> Any:
+def _value(name: str, key: str, value: Any, activations: Mapping[str, str], where: str) -> Any:
     if isinstance(value, int) and abs(value) > LARGEST_NUMBER:
         raise FormatError(f"{where}: {key} is out of all proportion (more than {LARGEST_NUMBER})")
     if name.endswith("_softcap") and isinstance(value, int | float) and not isinstance(value, bool) and value <= 0:
         return None  # how others write "no cap"
+    if key == "attn_temperature_len" and value in (None, -1):
+        return 0
     if key == "hidden_act":
-        if not isinstance(value, str) or value not in ACTIVATIONS:
-            raise FormatError(f"{where}: hidden_act = {value!r} is not one of {', '.join(ACTIVATIONS)}")
-        return ACTIVATIONS[value]
+        if not isinstance(value, str) or value not in activations:
+            raise FormatError(f"{where}: hidden_act = {value!r} is not one of {', '.join(activations)}")
+        return activations[value]
     return value
-
-
-def foreign_config(spec: ModelSpec, torch_dtype: str) -> dict[str, Any]:
-    """A `config.json` in Hugging Face's names, which `lindos_fields` reads back to an equal spec."""
-    return {
-        "architectures": ["Grok1ForCausalLM"],
-        "model_type": "grok-1",
-        "torch_dtype": torch_dtype,
-        "vocab_size": spec.vocabulary,
-        "hidden_size": spec.width,
-        "intermediate_size": spec.expert_width,
-        "num_hidden_layers": spec.layers,
-        "num_attention_heads": spec.heads,
-        "num_key_value_heads": spec.kv_heads,
-        "head_dim": spec.head_size,
-        "num_local_experts": spec.experts,
-        "num_experts": spec.experts,
-        "num_experts_per_tok": spec.experts_per_token,
-        "max_position_embeddings": spec.sequence,
-        "embedding_multiplier_scale": spec.embedding_multiplier,
-        "output_multiplier_scale": spec.logit_multiplier,
-        "attn_output_multiplier": spec.score_scale,
-        "attn_logit_softcapping": spec.attention_softcap or 0.0,
-        "max_attn_value": spec.attention_softcap or 0.0,
-        "router_logit_softcapping": spec.router_softcap or 0.0,
-        "final_logit_softcapping": spec.logit_softcap or 0.0,
-        "rope_theta": spec.rope_base,
-        "rms_norm_eps": spec.norm_eps,
-        "hidden_act": "silu" if spec.activation == "silu" else "gelu",
-        "norm_topk_prob": spec.renormalise_gates,
-        "tie_word_embeddings": spec.tied_head,
-        "pad_token_id": spec.pad_token,
-        "lindos": {
-            "name": spec.name,
-            "title": spec.title,
-            "source": spec.source,
-            "licence": spec.licence,
-            "kind": spec.kind,
-        },
-    }

@@ -7,7 +7,7 @@ Lindos's names are those of `Transformer.state_dict()`. The tables are in `Namin
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from lindos.specs import ModelSpec
@@ -41,7 +41,7 @@ def release_order(layers: int) -> list[str]:
 def layer_shapes(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
     """The tensors of one layer, in the order of `Transformer.state_dict()`."""
     width, inner, kv = spec.width, spec.heads * spec.head_size, spec.kv_heads * spec.head_size
-    return {
+    shapes: dict[str, tuple[int, ...]] = {
         "norm_attention_in": (width,),
         "norm_attention_out": (width,),
         "norm_experts_in": (width,),
@@ -50,11 +50,24 @@ def layer_shapes(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
         "attention.key": (width, kv),
         "attention.value": (width, kv),
         "attention.output": (inner, width),
+        "attention.query_norm": (spec.head_size,),
+        "attention.key_norm": (spec.head_size,),
         "experts.router": (width, spec.experts),
         "experts.gate": (spec.experts, width, spec.expert_width),
         "experts.up": (spec.experts, width, spec.expert_width),
         "experts.down": (spec.experts, spec.expert_width, width),
+        "shared.gate": (width, spec.shared_width),
+        "shared.up": (width, spec.shared_width),
+        "shared.down": (spec.shared_width, width),
     }
+    absent: list[str] = []
+    if spec.norms_per_layer == 2:
+        absent += ["norm_attention_out", "norm_experts_out"]
+    if not spec.query_key_norms:
+        absent += ["attention.query_norm", "attention.key_norm"]
+    if not spec.shared_width:
+        absent += ["shared.gate", "shared.up", "shared.down"]
+    return {name: shape for name, shape in shapes.items() if name not in absent}
 
 
 def expected_shapes(spec: ModelSpec) -> Iterator[tuple[str, tuple[int, ...]]]:
@@ -88,10 +101,15 @@ class Naming:
     expert: dict[str, str]
     duplicate_head: bool
     """Whether its readers want `lm_head` spelled out where it is the embedding."""
+    fused: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Tensors [expert, out, in] of all experts, and ours in them, one above the other; read only."""
+    spelled_otherwise: dict[str, str] = field(default_factory=dict)
+    """Further names of theirs for a layer's tensors of ours; read only."""
     _back: dict[str, str] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self._back.update({theirs: ours for ours, theirs in (self.outer | self.layer).items()})
+        self._back.update(self.spelled_otherwise)
 
     def stem(self, name: str, expert: int | None = None) -> str:
         """Their name (without `.weight`) of ours; `expert` for tensors stacked over experts."""
@@ -118,6 +136,29 @@ class Naming:
             return None
         return f"layers.{layer}.{parts[found[2]]}", int(found[1])
 
+    def parse_fused(self, stem: str) -> tuple[str, ...] | None:
+        """Our names of what lies in one tensor of all experts of a layer; None for any other tensor."""
+        found = re.fullmatch(re.escape(self.layers) + r"(\d{1,6})\.(.+)", stem)
+        if found is None or found[2] not in self.fused:
+            return None
+        return tuple(f"layers.{int(found[1])}.{part}" for part in self.fused[found[2]])
+
+    def count_first(self, stems: Iterable[str]) -> int:
+        """How many of these are names of layer 0."""
+        first = [stem for stem in stems if stem.startswith(f"{self.layers}0.")]
+        return sum(self.parse(stem) is not None or self.parse_fused(stem) is not None for stem in first)
+
+
+_ATTENTION = {
+    "attention.query": "self_attn.q_proj",
+    "attention.key": "self_attn.k_proj",
+    "attention.value": "self_attn.v_proj",
+    "attention.output": "self_attn.o_proj",
+}
+_FUSED = {
+    "mlp.experts.gate_up_proj": ("experts.gate", "experts.up"),
+    "mlp.experts.down_proj": ("experts.down",),
+}
 
 SGLANG = Naming(
     format="sglang",
@@ -128,11 +169,11 @@ SGLANG = Naming(
         "norm_attention_out": "post_attn_norm",
         "norm_experts_in": "pre_moe_norm",
         "norm_experts_out": "post_moe_norm",
-        "attention.query": "self_attn.q_proj",
-        "attention.key": "self_attn.k_proj",
-        "attention.value": "self_attn.v_proj",
-        "attention.output": "self_attn.o_proj",
+        **_ATTENTION,
         "experts.router": "block_sparse_moe.gate",
+        "shared.gate": "mlp.gate_proj",
+        "shared.up": "mlp.up_proj",
+        "shared.down": "mlp.down_proj",
     },
     experts="block_sparse_moe.experts.",
     expert={"experts.gate": "w1", "experts.up": "w3", "experts.down": "w2"},
@@ -157,4 +198,37 @@ KEYFAN = Naming(
     expert={"experts.gate": "linear", "experts.up": "linear_v", "experts.down": "linear_1"},
     duplicate_head=False,
 )
-NAMINGS = (SGLANG, KEYFAN)
+MIXTRAL = Naming(
+    format="mixtral",
+    layers="model.layers.",
+    outer=SGLANG.outer,
+    layer={
+        "norm_attention_in": "input_layernorm",
+        "norm_experts_in": "post_attention_layernorm",
+        **_ATTENTION,
+        "experts.router": "block_sparse_moe.gate",
+    },
+    experts="block_sparse_moe.experts.",
+    expert=SGLANG.expert,
+    duplicate_head=False,
+    fused=_FUSED,
+    spelled_otherwise={"mlp.gate": "experts.router"},  # beside fused experts
+)
+QWEN3_MOE = Naming(
+    format="qwen3-moe",
+    layers="model.layers.",
+    outer=SGLANG.outer,
+    layer={
+        "norm_attention_in": "input_layernorm",
+        "norm_experts_in": "post_attention_layernorm",
+        **_ATTENTION,
+        "attention.query_norm": "self_attn.q_norm",
+        "attention.key_norm": "self_attn.k_norm",
+        "experts.router": "mlp.gate",
+    },
+    experts="mlp.experts.",
+    expert={"experts.gate": "gate_proj", "experts.up": "up_proj", "experts.down": "down_proj"},
+    duplicate_head=False,
+    fused=_FUSED,
+)
+NAMINGS = (SGLANG, KEYFAN, MIXTRAL, QWEN3_MOE)

@@ -30,16 +30,16 @@ class Shard:
 
 
 def plan_shards(tensors: Iterable[TensorInfo], sink: Sink, limit: int = SHARD_BYTES) -> list[Shard]:
-    """Fill files in order up to `limit` bytes; a tensor larger than that has a file of its own."""
+    """Fill files in order up to `limit` bytes; a tensor, or a unit of the sink, larger than that has one of its own."""
     groups: list[list[tuple[TensorInfo, list[Entry]]]] = [[]]
     filled = 0
-    for info in tensors:
-        entries = sink.entries(info)
-        size = sum(entry.bytes for entry in entries)
+    for unit in sink.units(list(tensors)):
+        entries = [(info, sink.entries(info)) for info in unit]
+        size = sum(entry.bytes for _, some in entries for entry in some)
         if groups[-1] and filled + size > limit:
             groups.append([])
             filled = 0
-        groups[-1].append((info, entries))
+        groups[-1] += entries
         filled += size
     many = len(groups) > 1
     return [
@@ -54,7 +54,7 @@ def plan_shards(tensors: Iterable[TensorInfo], sink: Sink, limit: int = SHARD_BY
 
 def write_shard(path: Path, shard: Shard, source: TensorSource, sink: Sink, progress: Progress | None = None) -> None:
     """Write one file, a matrix or a block of rows in memory at a time. Raises FormatError and OSError."""
-    with ShardWriter(path, shard.entries) as writer:
+    with ShardWriter(path, sink.ordered(shard.entries), sink.alignment) as writer:
         for info in shard.tensors:
             for rows in info.blocks():
                 for name, row, piece in sink.pieces(source, info, rows):

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from lindos.model.formats.fields import foreign_config
+from lindos.model.formats.configs import check_writable, foreign_config
 from lindos.model.formats.int8 import quantise, widen
 from lindos.model.formats.names import NAMINGS, Naming, stays_fp32
 from lindos.model.formats.ownfiles import FORMAT
-from lindos.model.formats.source import DTYPES, FormatError, Storage, TensorInfo, TensorSource
+from lindos.model.formats.source import DTYPES, WIDTHS, FormatError, Storage, TensorInfo, TensorSource
 from lindos.model.formats.tensorfiles import Entry
 from lindos.specs import ModelSpec
 
@@ -31,6 +31,8 @@ class Sink(ABC):
     format: str
     int8_as: Storage = "bf16"
     """What a source's int8 becomes when it is to be kept."""
+    alignment = 8
+    """Of the first tensor's bytes in a file."""
 
     def __init__(self, choice: Choice) -> None:
         self.choice: Choice = choice
@@ -46,6 +48,15 @@ class Sink(ABC):
     @abstractmethod
     def config(self, spec: ModelSpec) -> dict[str, Any]:
         """The `config.json` to lie beside the tensors."""
+
+    def units(self, tensors: list[TensorInfo]) -> list[list[TensorInfo]]:
+        """The tensors in the order they are written; those of one unit go into one file."""
+        return [[info] for info in tensors]
+
+    def ordered(self, entries: Iterable[Entry]) -> list[Entry]:
+        """As they lie in a file: wide numbers first keeps every tensor aligned to its own width, as readers that map
+        the file want it."""
+        return sorted(entries, key=lambda entry: -WIDTHS[entry.storage])
 
     def storage(self, info: TensorInfo) -> Storage:
         """The precision a tensor is written in."""
@@ -100,7 +111,7 @@ class OwnSink(Sink):
 
 
 class ForeignSink(Sink):
-    """SGLang's or keyfan's names, matrices [out, in], experts apart."""
+    """SGLang's, keyfan's or transformers' names, matrices [out, in], experts apart."""
 
     def __init__(self, naming: Naming, choice: Choice, *, tied_head: bool) -> None:
         if choice == "int8":
@@ -129,7 +140,7 @@ class ForeignSink(Sink):
             yield self._name(info.name), 0, block.t() if block.ndim == 2 else block
 
     def config(self, spec: ModelSpec) -> dict[str, Any]:
-        return foreign_config(spec, "float32" if self.choice == "fp32" else "bfloat16")
+        return foreign_config(self.naming, spec, "float32" if self.choice == "fp32" else "bfloat16")
 
     def _name(self, name: str, expert: int | None = None) -> str:
         return self.naming.stem(name, expert) + ".weight"
@@ -145,6 +156,7 @@ def sink_for(target: str, choice: Choice, spec: ModelSpec) -> Sink:
         return OwnSink(choice)
     for naming in NAMINGS:
         if naming.format == target:
+            check_writable(naming, spec)
             return ForeignSink(naming, choice, tied_head=spec.tied_head)
     known = ", ".join([OwnSink.format, *(naming.format for naming in NAMINGS)])
     raise FormatError(f"'{target}' is not a format that Lindos writes ({known}); the release's pickles are only read")

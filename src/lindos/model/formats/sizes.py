@@ -8,18 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from lindos.model.computable import check_computable, check_fields
-from lindos.model.formats.fields import ALIASES, RELEASE
+from lindos.model.formats.families import RELEASE
+from lindos.model.formats.fields import ALIASES
 from lindos.model.formats.names import expected_shapes
 from lindos.model.formats.source import FormatError, TensorInfo
 from lindos.specs import ModelSpec, SpecError, catalog_models
 
-NOT_IN_SHAPES = (
-    "head_size",
-    "experts_per_token",
-    "sequence",
-    "embedding_multiplier",
-    "logit_multiplier",
-)
+NOT_IN_SHAPES = ("head_size", "experts_per_token", "sequence")
+RELEASE_NOT_IN_SHAPES = ("embedding_multiplier", "logit_multiplier")
+"""The same of Grok-1's and Grok-2's, which have norms after attention and experts; others have no multipliers."""
 
 
 @dataclass(frozen=True)
@@ -88,13 +85,20 @@ def _complete(known: dict[str, Any], tensors: Mapping[str, TensorInfo], *, where
     shown = Shown.by(tensors, where)
     for key in ("layers", "vocabulary", "width", "experts", "expert_width"):
         known.setdefault(key, getattr(shown, key))
+    norms_follow = any(tensor.endswith("_out") for tensor in tensors)
+    shared = tensors.get("layers.0.shared.gate")
+    known.setdefault("norms_per_layer", 4 if norms_follow else 2)
+    known.setdefault("query_key_norms", "layers.0.attention.query_norm" in tensors)
+    known.setdefault("shared_width", 0 if shared is None else shared.shape[-1])
     known.setdefault("name", plain_name(name))
     _split_heads(known, shown, tensors, where)
-    missing = [key for key in NOT_IN_SHAPES if key not in known]
+    wanted = NOT_IN_SHAPES + (RELEASE_NOT_IN_SHAPES if norms_follow else ())
+    missing = [key for key in wanted if key not in known]
     if missing:
         raise FormatError(_missing(missing, shown, where))
-    for key, value in RELEASE.items():
-        known.setdefault(key, value)
+    if norms_follow and shared is None:  # Grok-1, whose code says the rest
+        for key, value in RELEASE.items():
+            known.setdefault(key, value)
     if isinstance(known["head_size"], int) and known["head_size"] > 0:  # anything else is refused by the spec
         known.setdefault("attention_multiplier", known["head_size"] ** -0.5)
 

@@ -30,6 +30,8 @@ DTYPES: dict[Storage, torch.dtype] = {
 WIDTHS: dict[Storage, int] = {"fp32": 4, "bf16": 2, "fp16": 2, "int8": 1}
 BLOCK_BYTES = 64 << 20
 """How much of an embedding is read at a time, in bytes of fp32."""
+BLOCK_ROWS = 16
+"""Of which its rows are then a multiple: what the kernels' layout takes together."""
 
 
 class FormatError(LindosError):
@@ -69,7 +71,7 @@ class TensorInfo:
         if len(self.shape) == 3:
             step = 1
         elif self.name in {"embedding", "head"} and (self.storage != "int8" or self.scaled_by_row):
-            step = max(1, BLOCK_BYTES // (4 * self.shape[1]))
+            step = max(BLOCK_ROWS, BLOCK_BYTES // (4 * self.shape[1]) // BLOCK_ROWS * BLOCK_ROWS)
         for start in range(0, rows, step):
             yield slice(start, min(start + step, rows))
 

@@ -1,7 +1,8 @@
 """The one Transformer over weights that stay on disk: for a few tokens of a model larger than memory.
 
-Attention and norms of one layer are in memory at a time, of the experts only the one being computed, of the embedding
-one block of rows. Every pass reads the weights anew, so this is for verifying a checkpoint, not for talking to it.
+Attention, norms and shared branch of one layer are in memory at a time, of the experts only the one being computed,
+of the embedding one block of rows. Every pass reads the weights anew, so this is for verifying a checkpoint, not for
+talking to it.
 """
 
 from __future__ import annotations
@@ -102,8 +103,9 @@ def streamed_bytes(source: TensorSource, dtype: torch.dtype) -> int:
     """About how much memory a pass over a few tokens takes."""
     spec = source.spec
     # One matrix as it is read (widened to fp32) and its copy in `dtype`, beside the layer's attention.
-    largest = max(spec.width * spec.expert_width, spec.width * spec.heads * spec.head_size)
-    return largest * (4 + dtype.itemsize) + spec.attention_parameters * dtype.itemsize + (512 << 20)
+    largest = max(spec.width * max(spec.expert_width, spec.shared_width), spec.width * spec.heads * spec.head_size)
+    held = spec.attention_parameters + 3 * spec.width * spec.shared_width
+    return largest * (4 + dtype.itemsize) + held * dtype.itemsize + (512 << 20)
 
 
 def _whole(source: TensorSource, name: str, dtype: torch.dtype) -> Tensor:

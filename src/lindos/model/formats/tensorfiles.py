@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from lindos.model.formats.source import DTYPES, WIDTHS, FormatError, Storage
 
 INDEX = "model.safetensors.index.json"
 LABELS: dict[Storage, str] = {"fp32": "F32", "bf16": "BF16", "fp16": "F16", "int8": "I8"}
+_CUT = re.compile(r"-TP-(common|\d{3})\.safetensors$")
 _KINDS = {"F32": "f4", "BF16": "bfloat16", "F16": "f2", "I8": "i1"}
 
 
@@ -68,6 +70,29 @@ def read_headers(directory: Path) -> dict[str, ArrayRef]:
     return {tensor: headers[name][tensor] for tensor, name in places.items()}
 
 
+def read_slices(directory: Path) -> dict[str, tuple[ArrayRef, ...]]:
+    """As `read_headers`, of a directory whose tensors may be cut for several devices: then each in its slices.
+
+    Grok-2 was published so: `*-TP-common.safetensors` hold whole tensors, `*-TP-003.safetensors` the fourth slice of
+    others, under the same names (SGLang, models/grok.py). Raises FormatError, also for a missing slice.
+    """
+    names = {path: _CUT.search(path.name) for path in sorted(directory.glob("*.safetensors"))}
+    cut = {path: match[1] for path, match in names.items() if match is not None}
+    if not cut:
+        return {name: (ref,) for name, ref in read_headers(directory).items()}
+    ranks = {rank for rank in cut.values() if rank != "common"}
+    found: dict[str, dict[str, ArrayRef]] = {}
+    for path, rank in cut.items():
+        for name, ref in read_header(path).items():
+            if found.setdefault(name, {}).setdefault(rank, ref) is not ref:
+                raise FormatError(f"{path}: tensor '{name}' is also in another file of that slice")
+    for name, slices in found.items():
+        if slices.keys() not in ({"common"}, ranks):
+            missing = ", ".join(sorted(ranks - slices.keys())) or "none, but it is also in a common file"
+            raise FormatError(f"{directory}: tensor '{name}' lacks slices: {missing}")
+    return {name: tuple(slices[rank] for rank in sorted(slices)) for name, slices in found.items()}
+
+
 def _places(index: Path) -> dict[str, str]:
     """Which file each tensor is in, by the index; only files beside it."""
     places = read_table(index).get("weight_map")
@@ -97,20 +122,19 @@ class Entry:
 class ShardWriter:
     """One safetensors file, its tensors given in any order and in pieces. Use as a context manager; then `digest`."""
 
-    def __init__(self, path: Path, entries: Iterable[Entry]) -> None:
+    def __init__(self, path: Path, entries: Iterable[Entry], alignment: int = 8) -> None:
+        """The tensors lie in the order of `entries`, the first from a multiple of `alignment` bytes on."""
         self.path = path
-        # Wide numbers first keeps every tensor aligned to its own width, as readers that map the file want it.
-        ordered = sorted(entries, key=lambda entry: -WIDTHS[entry.storage])
         header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
         self._place: dict[str, tuple[Entry, int]] = {}
         offset = 0
-        for entry in ordered:
+        for entry in entries:
             ends = [offset, offset + entry.bytes]
             header[entry.name] = {"dtype": LABELS[entry.storage], "shape": list(entry.shape), "data_offsets": ends}
             self._place[entry.name] = entry, offset
             offset = ends[1]
         text = json.dumps(header, separators=(",", ":")).encode()
-        text += b" " * (-len(text) % 8)
+        text += b" " * (-(8 + len(text)) % alignment)
         self._start = 8 + len(text)
         self._missing = self.size = offset
         self._file = path.open("wb")
