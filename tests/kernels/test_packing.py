@@ -15,6 +15,7 @@ from lindos.kernels.packing import (
     Packed,
     PackingError,
     Quantised,
+    bf16_rows,
     pack,
     pack_bf16,
     packed_bytes,
@@ -52,6 +53,8 @@ def test_bf16_comes_back_bit_for_bit(rows: int, columns: int, seed: int):
     there = pack_bf16(bits)
     assert there.data.size == packed_bytes("bf16", rows, columns)
     np.testing.assert_array_equal(unpack_bf16(there), bits)
+    some = np.random.default_rng(seed).integers(0, rows, 5)
+    np.testing.assert_array_equal(bf16_rows(there, some), bits[some])
 
 
 @given(st.integers(1, 20), st.integers(1, 4), seeds)

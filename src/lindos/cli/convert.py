@@ -33,6 +33,14 @@ class Dtype(StrEnum):
     INT8 = "int8"
 
 
+class Weights(StrEnum):
+    """What a quantised model's matrices are stored as; embedding and head are bf16, norms and routers fp32."""
+
+    INT4 = "int4"
+    INT8 = "int8"
+    BF16 = "bf16"
+
+
 def command(
     source: Annotated[Path, typer.Argument(metavar="SRC", help="A model directory of any format.")],
     destination: Annotated[
@@ -46,6 +54,13 @@ def command(
             "(only the own format holds int8; elsewhere it becomes bf16)."
         ),
     ] = Dtype.KEEP,
+    quantise: Annotated[
+        Weights | None,
+        typer.Option(
+            help="Write the engine's own form instead, matrices as its kernels read them: int4 (4.5 bits a weight) or "
+            "int8 (8.5), in groups of 32; bf16 rearranges only.",
+        ),
+    ] = None,
     spec: Annotated[
         str | None,
         typer.Option(
@@ -75,6 +90,8 @@ def command(
         return
     if destination is None:
         raise typer.BadParameter("say where the result goes: lindos convert SRC DST")
+    if quantise is not None and (to is not Target.OWN or dtype is not Dtype.KEEP):
+        raise typer.BadParameter("--quantise has a form of its own; leave out --to and --dtype")
     from lindos.model.formats import convert
 
     with _progress() as bar:
@@ -83,6 +100,7 @@ def command(
             destination,
             to=to.value,
             dtype=dtype.value,
+            quantise=quantise.value if quantise else None,
             spec=spec,
             tokenizer=tokenizer,
             verify=verify,

@@ -14,14 +14,19 @@ from torch import Tensor
 from lindos.engine.blocks import BlockPool
 from lindos.engine.core import EngineCore
 from lindos.engine.interface import EngineError, EngineOptions, ModelInfo, Sampling
+from lindos.engine.network import TorchNetwork
 from lindos.engine.output import OutputText
+from lindos.engine.packed import PackedNetwork
 from lindos.engine.prompts import PromptBuilder
 from lindos.engine.request import Request
 from lindos.engine.runner import Runner
 from lindos.engine.scheduler import Scheduler, Work
 from lindos.kernels import available_memory, usable_cores
+from lindos.kernels.choosing import chosen_kernels, missing_note
+from lindos.kernels.products import products
 from lindos.model.formats.opening import open_source
 from lindos.model.formats.own import fill
+from lindos.model.formats.packedfiles import PackedSource
 from lindos.model.formats.source import TensorSource
 from lindos.model.hardware import multiplies_bf16
 from lindos.specs import ModelSpec, SpecError
@@ -59,10 +64,12 @@ def load_engine(model: Path, options: EngineOptions, report: Report) -> LoadedEn
     torch.set_num_threads(threads)
     tokenizer = _tokenizer(model, spec)
     template = None if tokenizer is None else _template(tokenizer, spec)
-    runner = Runner(fill(_Watched(source, report), dtype=dtype, device=device))
+    kernels = chosen_kernels() if device.type == "cpu" else "torch"
+    network = _network(source, kernels, threads, dtype, device, report)
+    runner = Runner(network)
     report("trying it out", 0.95)
     _try_out(runner)
-    pool = BlockPool(_kv_tokens(spec, options, context, dtype, device))
+    pool = BlockPool(_kv_tokens(spec, options, context, network.kv_dtype, device))
     scheduler = Scheduler(pool, max_running=options.max_running, step_tokens=options.step_tokens)
     builder = PromptBuilder(vocabulary=spec.vocabulary, context=context, tokenizer=tokenizer, template=template)
     info = ModelInfo(
@@ -72,15 +79,43 @@ def load_engine(model: Path, options: EngineOptions, report: Report) -> LoadedEn
         parameters=spec.parameters,
         active_parameters=spec.active_parameters,
         vocabulary=spec.vocabulary,
-        dtype="fp32" if dtype == torch.float32 else "bf16",
+        dtype=_named(dtype) if isinstance(network, TorchNetwork) else network.weights,
+        kernels="torch" if isinstance(network, TorchNetwork) else kernels,
         threads=threads,
         device=device.type,
         template=None if template is None else template.name,
-        note="" if template is None else _note(template, spec),
+        note=" ".join(note for note in (_note(template, spec), _kernels_note(source, kernels)) if note),
         spec=spec.model_dump(mode="json"),
         load_seconds=time.monotonic() - started,
     )
     return LoadedEngine(EngineCore(runner, scheduler), builder, info)
+
+
+def _network(
+    source: TensorSource, kernels: str, threads: int, dtype: torch.dtype, device: torch.device, report: Report
+) -> TorchNetwork | PackedNetwork:
+    """By the kernels where the model is quantised and there are any; else by PyTorch, quantised weights widened."""
+    if not isinstance(source, PackedSource) or kernels == "torch":
+        return TorchNetwork(fill(_Watched(source, report), dtype=dtype, device=device))
+    total, done = max(1, source.bytes), 0
+
+    def read(more: int) -> None:
+        nonlocal done
+        done += more
+        report("reading the weights", min(0.95, 0.05 + 0.9 * done / total))
+
+    # The kernels have threads of their own; what is left to PyTorch is small, and two pools would fight for the cores.
+    torch.set_num_threads(1)
+    return PackedNetwork(source, products(kernels, threads), read)
+
+
+def _named(dtype: torch.dtype) -> str:
+    return "fp32" if dtype == torch.float32 else "bf16"
+
+
+def _kernels_note(source: TensorSource, kernels: str) -> str:
+    """What a person whose quantised model PyTorch computes should know."""
+    return missing_note() if kernels == "torch" and isinstance(source, PackedSource) else ""
 
 
 class _Watched(TensorSource):
@@ -100,7 +135,7 @@ class _Watched(TensorSource):
     def read(self, name: str, rows: slice) -> Tensor:
         block = self._source.read(name, rows)
         self._elements += block.numel()
-        self._report("reading the weights", 0.05 + 0.9 * self._elements / self.spec.parameters)
+        self._report("reading the weights", min(0.95, 0.05 + 0.9 * self._elements / self.spec.parameters))
         return block
 
 
@@ -171,7 +206,9 @@ def _tokenizer(model: Path, spec: ModelSpec) -> Tokenizer | None:
     return tokenizer
 
 
-def _note(template: ChatTemplate, spec: ModelSpec) -> str:
+def _note(template: ChatTemplate | None, spec: ModelSpec) -> str:
+    if template is None:
+        return ""
     if spec.kind == "chat" and template.note:
         return "Its tokenizer has no role tokens: the chat is wrapped in labelled turns (User:, Assistant:)."
     return template.note

@@ -120,6 +120,14 @@ def unpack_bf16(packed: Packed) -> NDArray[np.uint16]:
     return np.ascontiguousarray(bits[: packed.rows, : packed.columns])
 
 
+def bf16_rows(packed: Packed, rows: NDArray[np.integer]) -> NDArray[np.uint16]:
+    """The bits of some rows of a packed bf16 matrix, [len(rows), K]: what an embedding looks up."""
+    strips, groups = _cut(packed.rows, packed.columns)
+    whole = packed.data[: packed_bytes("bf16", packed.rows, packed.columns)].view(np.uint16)
+    pairs = whole.reshape(strips, groups * GROUP // 2, STRIP, 2)[rows // STRIP, :, rows % STRIP]
+    return pairs.reshape(len(rows), -1)[:, : packed.columns]
+
+
 def _cut(rows: int, columns: int) -> tuple[int, int]:
     if rows < 1 or columns < 1:
         raise PackingError(f"a matrix has at least one row and column (got [{rows}, {columns}])")

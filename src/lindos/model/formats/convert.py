@@ -13,6 +13,8 @@ from lindos.model.formats.checksums import write_checksums
 from lindos.model.formats.companions import check_tokenizer, copy_companions
 from lindos.model.formats.compare import Comparison, compare
 from lindos.model.formats.opening import open_source
+from lindos.model.formats.packedfiles import Weights
+from lindos.model.formats.packing import PackedSink
 from lindos.model.formats.shards import SHARD_BYTES, Shard, plan_shards, write_index, write_json, write_shard
 from lindos.model.formats.sinks import Choice, Sink, sink_for
 from lindos.model.formats.source import FormatError, TensorSource
@@ -41,6 +43,7 @@ def convert(
     *,
     to: str = "own",
     dtype: Choice = "keep",
+    quantise: Weights | None = None,
     spec: Path | str | None = None,
     tokenizer: Path | None = None,
     verify: bool = True,
@@ -48,7 +51,8 @@ def convert(
     memory: int | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """Write the checkpoint in `source` (of any format) to `destination` in the format `to`.
+    """Write the checkpoint in `source` (of any format) to `destination` in the format `to`; with `quantise` in the
+    kernels' layout, see `packedfiles`, and `to` and `dtype` play no part.
 
     `destination` must be new or empty and appears only when complete; until then the work is in `destination.partial`,
     where the same call takes it up again. Memory holds one matrix (one expert's, or a block of the embedding) and its
@@ -62,7 +66,7 @@ def convert(
     opened = open_source(source, spec)
     if tokenizer is not None:
         check_tokenizer(tokenizer, opened.spec.vocabulary)
-    sink = sink_for(to, dtype, opened.spec)
+    sink = PackedSink(quantise) if quantise else sink_for(to, dtype, opened.spec)
     shards = plan_shards(opened.tensors.values(), sink, shard_bytes)
     total = sum(shard.bytes for shard in shards)
     try:
@@ -85,7 +89,7 @@ def _job(source: TensorSource, sink: Sink, shards: list[Shard]) -> dict[str, obj
     return {
         "source": str(source.directory.resolve()),
         "to": sink.format,
-        "dtype": sink.choice,
+        "dtype": sink.weights if isinstance(sink, PackedSink) else sink.choice,
         "spec": source.spec.model_dump(),
         "plan": hashlib.sha256(plan.encode()).hexdigest(),
     }

@@ -8,12 +8,15 @@ from lindos.model.formats.foreign import ForeignSource, recognise
 from lindos.model.formats.names import NAMINGS
 from lindos.model.formats.official import OfficialSource, tensor_folder
 from lindos.model.formats.ownfiles import OwnSource, is_own
+from lindos.model.formats.packedfiles import PackedSource, is_packed
 from lindos.model.formats.source import FormatError, TensorSource
-from lindos.model.formats.tensorfiles import read_headers
+from lindos.model.formats.tensorfiles import read_slices
 
 
 def detect(directory: Path | str, *, described: bool = False) -> str:
-    """`own`, `official`, `sglang` or `keyfan`; `described` where a damaged config.json beside the tensors is no matter.
+    """`own`, `packed`, `official`, `sglang`, `keyfan`, `mixtral` or `qwen3-moe`.
+
+    `described`: a damaged config.json is no matter.
 
     Raises FormatError saying what was looked for.
     """
@@ -25,15 +28,20 @@ def detect(directory: Path | str, *, described: bool = False) -> str:
         return OfficialSource.format
     config = directory / "config.json"
     files = sorted(directory.glob("*.safetensors"))
+    if not described and is_packed(directory):
+        return PackedSource.format
     if not described and is_own(directory):
         return OwnSource.format
-    names = list(read_headers(directory)) if files else []
+    names = list(read_slices(directory)) if files else []
     if described and "layers.0.attention.query" in names:
         return OwnSource.format
     if names and (naming := recognise(names)) is not None:
         return naming.format
     found = f"; found {len(files)} .safetensors files with other names" if files else ""
-    embeddings = " or ".join(f"{naming.outer['embedding']} ({naming.format})" for naming in NAMINGS)
+    formats: dict[str, list[str]] = {}
+    for naming in NAMINGS:
+        formats.setdefault(naming.outer["embedding"], []).append(naming.format)
+    embeddings = " or ".join(f"{tensor} ({', '.join(names)})" for tensor, names in formats.items())
     raise FormatError(
         f"{directory}: not a model directory. Looked for tensor00000_000 here and in ckpt-0 (official), "
         f'{config.name} with "format": "lindos-1" (own), *.safetensors with a tensor {embeddings}{found}'
@@ -50,6 +58,8 @@ def open_source(directory: Path | str, spec: Path | str | None = None) -> Tensor
     found = detect(directory, described=spec is not None)
     if found == OwnSource.format:
         return OwnSource(directory, spec)
+    if found == PackedSource.format:
+        return PackedSource(directory)
     if found == OfficialSource.format:
         return OfficialSource(directory, spec)
     naming = next(naming for naming in NAMINGS if naming.format == found)

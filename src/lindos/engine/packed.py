@@ -1,0 +1,151 @@
+"""The network of a quantised model, computed by the kernels on packed matrices; what a step needs of it.
+
+The residual stream is fp32. Letters: T tokens, D width, H heads, K key-value heads, C head size, R tokens sampled from,
+V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lindos.kernels.packing import Packed, bf16_rows
+from lindos.kernels.products import ExpertTable, Products
+from lindos.kernels.twins import PackedExpert, activate
+from lindos.model.experts import route
+from lindos.model.formats.packedfiles import PackedSource
+from lindos.model.norm import rms_norm
+from lindos.model.rope import rotary_phase, rotate
+
+Report = Callable[[int], None]
+"""Called with the bytes just read."""
+
+
+@dataclass(frozen=True)
+class PackedLayer:
+    """The weights of one layer; norms that the spec does not have are None."""
+
+    query: Packed
+    key: Packed
+    value: Packed
+    output: Packed
+    shared: PackedExpert | None
+    router_DE: Tensor
+    experts: ExpertTable
+    norms: dict[str, Tensor]
+
+
+class PackedNetwork:
+    """A quantised model that lies in memory whole."""
+
+    kv_dtype = torch.float32
+    device = torch.device("cpu")
+
+    def __init__(self, source: PackedSource, products: Products, report: Report = lambda _: None) -> None:
+        self.spec = source.spec
+        self.weights = source.weights
+        self._products = products
+        self._read = _Reader(source, report)
+        self._embedding = self._read.matrix("embedding")
+        self._head = self._embedding if self.spec.tied_head else self._read.matrix("head")
+        self._final_norm = self._read.plain("final_norm")
+        self._layers = [self._layer(f"layers.{index}") for index in range(self.spec.layers)]
+
+    def phase(self, positions_T: Tensor) -> tuple[Tensor, Tensor]:
+        return rotary_phase(positions_T, self.spec.head_size, self.spec.rope_base, self.spec.rope_scaling)
+
+    def embed(self, tokens: list[int]) -> Tensor:
+        """The residual stream [T, D] of tokens."""
+        bits = torch.from_numpy(bf16_rows(self._embedding, np.asarray(tokens)))
+        return bits.view(torch.bfloat16).float() * self.spec.embedding_multiplier
+
+    def project(self, layer: int, h_TD: Tensor, phase: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries and keys, turned, and values: [T, H, C], [T, K, C], [T, K, C]."""
+        weights = self._layers[layer]
+        x_TD = self._norm(layer, "norm_attention_in", h_TD)
+        products = self._products.multiply(x_TD, [weights.query, weights.key, weights.value])
+        q_THC, k_TKC, v_TKC = (y.unflatten(-1, (-1, self.spec.head_size)) for y in products)
+        if self.spec.query_key_norms:
+            q_THC = self._norm(layer, "attention.query_norm", q_THC)
+            k_TKC = self._norm(layer, "attention.key_norm", k_TKC)
+        return rotate(q_THC, phase), rotate(k_TKC, phase), v_TKC
+
+    def finish(self, layer: int, h_TD: Tensor, o_THC: Tensor) -> Tensor:
+        """The residual stream after the layer, given what attention gathered."""
+        weights = self._layers[layer]
+        (attended_TD,) = self._products.multiply(o_THC.flatten(1), [weights.output])
+        h_TD = h_TD + self._norm(layer, "norm_attention_out", attended_TD)
+        x_TD = self._norm(layer, "norm_experts_in", h_TD)
+        routing = route(x_TD, weights.router_DE, self.spec)
+        mixed_TD = self._products.mix(weights.experts, x_TD, routing.chosen.to(torch.int32), routing.gates)
+        if weights.shared is not None:
+            mixed_TD = (mixed_TD + self._shared(x_TD, weights.shared)) * self.spec.shared_multiplier
+        return h_TD + self._norm(layer, "norm_experts_out", mixed_TD)
+
+    def logits(self, h_RD: Tensor) -> Tensor:
+        """fp32 [R, V]."""
+        x_RD = rms_norm(h_RD, self._final_norm, self.spec.norm_eps)
+        logits_RV = self._products.multiply(x_RD, [self._head])[0] * self.spec.logit_multiplier
+        cap = self.spec.logit_softcap
+        return logits_RV if cap is None else cap * torch.tanh(logits_RV / cap)
+
+    def _norm(self, layer: int, name: str, x: Tensor) -> Tensor:
+        """Normed; as it is where the spec has no such norm."""
+        scale = self._layers[layer].norms.get(name)
+        return x if scale is None else rms_norm(x, scale, self.spec.norm_eps)
+
+    def _shared(self, x_TD: Tensor, mlp: PackedExpert) -> Tensor:
+        gate_TF, up_TF = self._products.multiply(x_TD, [mlp.gate, mlp.up])
+        return self._products.multiply(activate(gate_TF, self._activation) * up_TF, [mlp.down])[0]
+
+    @property
+    def _activation(self):
+        assert self.spec.activation != "relu2"  # such a spec is not computable
+        return self.spec.activation
+
+    def _layer(self, prefix: str) -> PackedLayer:
+        read, spec = self._read, self.spec
+        experts = self._products.table(spec.experts, self._activation)
+        for index in range(spec.experts):
+            experts.put(index, read.expert(f"{prefix}.experts", index))
+        names = ["norm_attention_in", "norm_experts_in"]
+        names += ["norm_attention_out", "norm_experts_out"] if spec.norms_per_layer == 4 else []
+        names += ["attention.query_norm", "attention.key_norm"] if spec.query_key_norms else []
+        shared = None
+        if spec.shared_width:
+            shared = PackedExpert(*(read.matrix(f"{prefix}.shared.{part}") for part in ("gate", "up", "down")))
+        return PackedLayer(
+            query=read.matrix(f"{prefix}.attention.query"),
+            key=read.matrix(f"{prefix}.attention.key"),
+            value=read.matrix(f"{prefix}.attention.value"),
+            output=read.matrix(f"{prefix}.attention.output"),
+            shared=shared,
+            router_DE=read.plain(f"{prefix}.experts.router"),
+            experts=experts,
+            norms={name: read.plain(f"{prefix}.{name}") for name in names},
+        )
+
+
+class _Reader:
+    """What a source holds, by name; says how much it has read."""
+
+    def __init__(self, source: PackedSource, report: Report) -> None:
+        self._source, self._report = source, report
+
+    def plain(self, name: str) -> Tensor:
+        return self._source.read(name, slice(0, self._source.tensors[name].shape[0]))
+
+    def matrix(self, name: str) -> Packed:
+        return self._packed(name, 0)
+
+    def expert(self, prefix: str, index: int) -> PackedExpert:
+        return PackedExpert(*(self._packed(f"{prefix}.{part}", index) for part in ("gate", "up", "down")))
+
+    def _packed(self, name: str, index: int) -> Packed:
+        matrix = self._source.matrices(name)[index]
+        self._report(matrix.bytes)
+        return self._source.packed(matrix)

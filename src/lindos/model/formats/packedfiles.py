@@ -1,0 +1,154 @@
+"""Lindos's quantised directory: matrices in the layout of the kernels, read as they are computed with.
+
+`config.json` is {"format": "lindos-packed-1", "layout": 1, "weights": "int4", "spec": {...}}. Matrices are tensors of
+bytes (type I8) under Lindos's names, packed [out, in] as `lindos.kernels.packing` says; an expert's are apart,
+`layers.N.experts.gate.E`, and lie one behind the other from a multiple of 4096 bytes on, so that an expert is one
+aligned read. Embedding and head are packed bf16, norms and routers fp32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lindos.kernels.packing import LAYOUT_VERSION, Format, Packed, packed_bytes
+from lindos.kernels.quantising import weights_of
+from lindos.model.computable import check_computable
+from lindos.model.formats.arrays import ArrayRef
+from lindos.model.formats.fields import read_table
+from lindos.model.formats.names import expected_shapes, stays_fp32
+from lindos.model.formats.source import FormatError, TensorInfo, TensorSource
+from lindos.model.formats.tensorfiles import read_headers
+from lindos.specs import ModelSpec
+
+FORMAT = "lindos-packed-1"
+ALIGNMENT = 4096
+"""Of an expert in its file: what unbuffered reads ask for."""
+Weights = Literal["bf16", "int8", "int4"]
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A packed matrix [rows, columns] in a file: one of Lindos's tensors turned, or one expert's part of it."""
+
+    name: str
+    format: Format
+    rows: int
+    columns: int
+
+    @property
+    def bytes(self) -> int:
+        return packed_bytes(self.format, self.rows, self.columns)
+
+
+def is_packed(directory: Path) -> bool:
+    """Whether the directory's `config.json` says that it is packed. Raises FormatError for an unreadable one."""
+    config = directory / "config.json"
+    return config.is_file() and str(read_table(config).get("format", "")).startswith("lindos-packed-")
+
+
+def matrices(name: str, shape: tuple[int, ...], weights: Weights) -> list[Matrix]:
+    """What one of Lindos's tensors is packed as; nothing where it stays as it is (see `stays_fp32`)."""
+    if stays_fp32(name):
+        return []
+    if name in {"embedding", "head"}:  # [V, D], outputs first already
+        return [Matrix(name, "bf16", *shape)]
+    if len(shape) == 2:
+        return [Matrix(name, weights, shape[1], shape[0])]
+    experts, inputs, outputs = shape
+    return [Matrix(f"{name}.{expert}", weights, outputs, inputs) for expert in range(experts)]
+
+
+class PackedSource(TensorSource):
+    """A quantised directory. `read` gives what the packed weights stand for, in fp32."""
+
+    format = "packed"
+
+    def __init__(self, directory: Path) -> None:
+        """Raises FormatError and SpecError."""
+        self.directory = directory
+        table = read_table(directory / "config.json")
+        where = str(directory / "config.json")
+        self.spec, self.weights = _described(table, where)
+        self._stored = read_headers(directory)
+        self._matrices: dict[str, list[Matrix]] = {}
+        tensors: dict[str, TensorInfo] = {}
+        for name, shape in expected_shapes(self.spec):
+            self._matrices[name] = matrices(name, shape, self.weights)
+            for matrix in self._matrices[name]:
+                self._check(matrix.name, (matrix.bytes,), "int8", at_least=True)
+            if not self._matrices[name]:
+                self._check(name, shape, "fp32")
+            first = self._matrices[name][0].name if self._matrices[name] else name
+            tensors[name] = TensorInfo(name, shape, "fp32", (self._stored[first].path,))
+        self.tensors: Mapping[str, TensorInfo] = tensors
+
+    def read(self, name: str, rows: slice) -> Tensor:
+        found = self._matrices[name]
+        if not found:
+            return self._stored[name].read(rows)
+        if len(self.tensors[name].shape) == 3:
+            return torch.stack([weights_of(self.packed(matrix)).t() for matrix in found[rows]])
+        weights = weights_of(self.packed(found[0]))
+        return (weights if name in {"embedding", "head"} else weights.t())[rows].contiguous()
+
+    @property
+    def bytes(self) -> int:
+        """Of all packed matrices together."""
+        return sum(matrix.bytes for found in self._matrices.values() for matrix in found)
+
+    def matrices(self, name: str) -> list[Matrix]:
+        """The packed matrices of one of Lindos's tensors: each expert's, or one."""
+        return self._matrices[name]
+
+    def packed(self, matrix: Matrix) -> Packed:
+        """A matrix as the kernels take it, read into memory."""
+        data = self._stored[matrix.name].read().numpy().view(np.uint8)
+        return Packed(matrix.format, matrix.rows, matrix.columns, data)
+
+    def place(self, matrix: Matrix) -> ArrayRef:
+        """Where a matrix lies."""
+        return self._stored[matrix.name]
+
+    def _check(self, name: str, shape: tuple[int, ...], storage: str, *, at_least: bool = False) -> None:
+        stored = self._stored.get(name)
+        if stored is None:
+            raise FormatError(f"{self.directory}: tensor '{name}' is missing")
+        fits = len(stored.shape) == 1 and stored.shape[0] >= shape[0] if at_least else stored.shape == shape
+        if not fits or stored.storage != storage:
+            raise FormatError(
+                f"{stored.path}: tensor '{name}' is {list(stored.shape)} of {stored.storage}, "
+                f"not {list(shape)} of {storage} as the description says"
+            )
+
+
+def _described(table: Mapping[str, Any], where: str) -> tuple[ModelSpec, Weights]:
+    if table.get("format") != FORMAT or table.get("layout") != LAYOUT_VERSION:
+        found = f"{table.get('format')!r} with layout {table.get('layout')!r}"
+        raise FormatError(
+            f"{where}: format {found} is not {FORMAT} with layout {LAYOUT_VERSION}, the one this Lindos reads; "
+            "convert the model again from its source"
+        )
+    weights = table.get("weights")
+    if weights not in ("bf16", "int8", "int4") or not isinstance(table.get("spec"), dict):
+        raise FormatError(f"{where}: 'weights' must be bf16, int8 or int4 and 'spec' a table")
+    spec = ModelSpec.parse(table["spec"], where=where)
+    check_computable(spec, where=where)
+    return spec, weights
+
+
+def layer_groups(names: list[str]) -> list[list[str]]:
+    """Tensors in the order they are written: each layer's gate, up and down together, all others last."""
+    experts = [name for name in names if name.endswith((".experts.gate", ".experts.up", ".experts.down"))]
+    layers: dict[str, list[str]] = {}
+    for part in ("gate", "up", "down"):
+        for name in experts:
+            if name.endswith(f".{part}"):
+                layers.setdefault(name.rsplit(".", 1)[0], []).append(name)
+    return [*layers.values(), *([name] for name in names if name not in set(experts))]

@@ -1,0 +1,145 @@
+"""Quantised models in the engine: what the kernels compute is what the weights say, alone and together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from lindos.engine.blocks import BlockPool
+from lindos.engine.core import EngineCore
+from lindos.engine.interface import EngineOptions, Sampling
+from lindos.engine.loading import load_engine
+from lindos.engine.network import Network, TorchNetwork
+from lindos.engine.output import OutputText
+from lindos.engine.packed import PackedNetwork
+from lindos.engine.request import Request
+from lindos.engine.runner import Runner
+from lindos.engine.scheduler import Scheduler, Work
+from lindos.kernels.choosing import VARIABLE, available_kernels
+from lindos.kernels.products import products
+from lindos.model import Transformer, initialise
+from lindos.model.formats import convert, load_model, save_model
+from lindos.model.formats.opening import open_source
+from lindos.model.formats.packedfiles import PackedSource
+from lindos.specs import ModelSpec
+
+GROK = ModelSpec(
+    name="small-grok",
+    layers=3,
+    width=96,
+    vocabulary=150,
+    sequence=256,
+    heads=6,
+    kv_heads=2,
+    head_size=16,
+    experts=4,
+    experts_per_token=2,
+    expert_width=80,
+    embedding_multiplier=9.8,
+    logit_multiplier=0.577,
+    attention_softcap=30.0,
+    pad_token=0,
+)
+QWEN = GROK.model_copy(
+    update={
+        "name": "small-qwen",
+        "experts": 16,
+        "experts_per_token": 4,
+        "expert_width": 24,
+        "norms_per_layer": 2,
+        "query_key_norms": True,
+        "activation": "silu",
+        "renormalise_gates": True,
+        "tied_head": False,
+        "attention_softcap": None,
+    }
+)
+GROK2 = GROK.model_copy(
+    update={"name": "small-grok-2", "shared_width": 40, "shared_multiplier": 0.7, "router_softcap": 30.0}
+)
+PROMPT = [5, 17, 0, 99, 3, 3, 140, 21, 8, 60, 77, 12]
+
+
+@pytest.fixture(scope="module", params=[GROK, QWEN, GROK2], ids=lambda spec: spec.name)
+def plain(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / request.param.name
+    model = Transformer(request.param)
+    initialise(model, seed=11)
+    save_model(model, folder)
+    return folder
+
+
+@pytest.fixture(scope="module", params=["int4", "int8", "bf16"])
+def quantised(request: pytest.FixtureRequest, plain: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("packed") / request.param
+    convert(plain, folder, quantise=request.param)
+    return folder
+
+
+def network(folder: Path, kernels: str) -> PackedNetwork:
+    source = open_source(folder)
+    assert isinstance(source, PackedSource)
+    return PackedNetwork(source, products(kernels, 2))
+
+
+def request(number: int, tokens: list[int], limit: int = 12) -> Request:
+    return Request(number, list(tokens), limit, Sampling(temperature=0), OutputText(None, ()))
+
+
+def logits(net: Network, tokens: list[int], cut: int) -> torch.Tensor:
+    """Of the last token, after a prompt that came in two pieces."""
+    one, runner = request(0, tokens), Runner(net)
+    if cut:
+        runner.run([Work(one, 0, cut)])
+    return runner.run([Work(one, cut, len(tokens))])[0]
+
+
+@pytest.mark.parametrize("kernels", [*available_kernels(), "torch"])
+@pytest.mark.parametrize("cut", [0, 1, 7])
+def test_logits_are_those_of_the_widened_weights(quantised: Path, kernels: str, cut: int):
+    expected = logits(TorchNetwork(load_model(quantised, dtype=torch.float32)), PROMPT, 0)
+    found = logits(network(quantised, kernels), PROMPT, cut)
+    bf16 = quantised.name == "bf16"
+    # Inputs of quantised products are rounded to int8: half a percent each, which a few layers add up.
+    error = float((found - expected).norm() / expected.norm())
+    assert error < (1e-5 if bf16 else 0.03)
+
+
+@pytest.mark.parametrize("kernels", available_kernels())
+def test_who_else_is_in_the_batch_does_not_matter(quantised: Path, kernels: str):
+    def answers(prompts: list[list[int]]) -> list[list[int]]:
+        core = EngineCore(
+            Runner(network(quantised, kernels)), Scheduler(BlockPool(4096), max_running=8, step_tokens=16)
+        )
+        requests = [request(number, prompt) for number, prompt in enumerate(prompts)]
+        for one in requests:
+            core.add(one)
+        while not core.idle:
+            core.step()
+        return [one.tokens[one.prompt_tokens :] for one in requests]
+
+    prompts = [PROMPT[at:] + PROMPT[:at] for at in range(5)]
+    assert answers(prompts) == [answers([prompt])[0] for prompt in prompts]
+
+
+@pytest.mark.parametrize("kernels", [*available_kernels()[:1], "torch"])
+def test_it_loads_as_any_model(quantised: Path, kernels: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(VARIABLE, kernels)
+    fractions: list[float] = []
+    threads = torch.get_num_threads()
+    try:
+        engine = load_engine(quantised, EngineOptions(threads=2), lambda _, fraction: fractions.append(fraction))
+    finally:
+        torch.set_num_threads(threads)
+    assert fractions == sorted(fractions)
+    assert fractions[-1] <= 1
+    assert engine.info.kernels == kernels
+    assert engine.info.dtype == (quantised.name if kernels != "torch" else "fp32")
+    assert engine.info.note == ""
+    engine.core.add(request(1, PROMPT))
+    events = []
+    while not engine.core.idle:
+        events += engine.core.step()
+    assert events[-1].finish == "length"
