@@ -104,6 +104,8 @@ def test_a_model_without_tokenizer_takes_ids_only() -> None:
             builder.build(1, prompt, {})
     with pytest.raises(RequestError, match="no tokenizer"):
         builder.build(1, {"tokens": [1]}, {"stop": ["x"]})
+    with pytest.raises(RequestError, match="no tokenizer"):
+        builder.build(1, {"tokens": [1]}, {"grammar": {"kind": "regex", "text": "a"}})
 
 
 @pytest.mark.parametrize(
@@ -130,13 +132,36 @@ def test_a_model_without_tokenizer_takes_ids_only() -> None:
         ({"tokens": [1]}, {"seed": 1.5}, "seed"),
         ({"tokens": [1]}, {"stop": [""]}, "stop"),
         ({"tokens": [1]}, {"stop_tokens": ["a"]}, "stop_tokens"),
+        ({"tokens": [1]}, {"min_p": 1.1}, "min_p"),
+        ({"tokens": [1]}, {"presence_penalty": 3}, "presence_penalty"),
+        ({"tokens": [1]}, {"frequency_penalty": "1"}, "frequency_penalty"),
+        ({"tokens": [1]}, {"repetition_penalty": 0}, "repetition_penalty"),
+        ({"tokens": [1]}, {"logprobs": 21}, "logprobs"),
+        ({"tokens": [1]}, {"logit_bias": [[1, 101]]}, "logit_bias"),
+        ({"tokens": [1]}, {"logit_bias": [[512, 1]]}, "logit_bias: token ids run from 0 to 511"),
+        ({"tokens": [1]}, {"logit_bias": [[n, 1] for n in range(1025)]}, "logit_bias"),
+        ({"tokens": [1]}, {"grammar": {"kind": "king", "text": "x"}}, "kind is one of json_schema, regex, lark"),
+        ({"tokens": [1]}, {"grammar": {"kind": "regex", "text": ""}}, "not empty"),
+        ({"tokens": [1]}, {"grammar": {"kind": "regex", "text": "a" * 65537}}, "65,536 characters"),
+        ({"tokens": [1]}, {"grammar": {"kind": "regex", "text": "\ud800"}}, "regular expression cannot be used"),
     ],
 )
 def test_refusals_say_what_is_wrong(
     builder: PromptBuilder, prompt: dict[str, Any], sampling: dict[str, Any], words: str
 ) -> None:
-    with pytest.raises(RequestError, match=words):
+    with pytest.raises(RequestError, match=words) as caught:
         builder.build(1, prompt, sampling)
+    for name in sampling:
+        assert caught.value.param == ("response_format" if name == "grammar" else name)
+
+
+def test_how_it_is_scheduled_is_checked(builder: PromptBuilder) -> None:
+    request = builder.build(1, {"tokens": [1]}, {}, priority=-3, client="ann")
+    assert (request.priority, request.client) == (-3, "ann")
+    for ways in ({"priority": 1.5}, {"priority": True}, {"client": None}):
+        with pytest.raises(RequestError) as caught:
+            builder.build(1, {"tokens": [1]}, {}, **ways)
+        assert caught.value.param in ways
 
 
 ANYTHING = (

@@ -11,13 +11,18 @@ from numpy.typing import NDArray
 from lindos.engine import Sampling
 from lindos.engine.output import OutputText
 from lindos.engine.request import Request
-from lindos.engine.sampler import keep, sample
+from lindos.engine.sampler import Failed, Sampled, keep, sample
 
 WEIGHTS = st.lists(st.integers(1, 1000), min_size=1, max_size=40).map(lambda w: np.array(w, np.float32) / 1000)
 
 
 def request(**sampling: object) -> Request:
     return Request(0, [1], 10, Sampling(**sampling), OutputText(None, ()))  # type: ignore[arg-type]
+
+
+def chosen(logits: torch.Tensor, requests: list[Request]) -> list[int | None]:
+    """The tokens; None where there is none."""
+    return [one.token if isinstance(one, Sampled) else None for one in sample(logits, requests)]
 
 
 @given(WEIGHTS, st.integers(0, 50), st.floats(0, 1))
@@ -39,21 +44,22 @@ def test_top_k_and_top_p_by_their_definition(weights: NDArray[np.float32], top_k
 
 def test_zero_temperature_takes_the_likeliest() -> None:
     logits = torch.tensor([[0.0, 3.0, 1.0], [5.0, 3.0, 1.0]])
-    assert sample(logits, [request(temperature=0)] * 2) == [1, 0]
+    assert chosen(logits, [request(temperature=0)] * 2) == [1, 0]
 
 
 def test_a_row_that_is_not_finite_is_told_apart() -> None:
     logits = torch.tensor([[0.0, float("nan")], [0.0, 1.0], [float("inf"), 0.0], [-float("inf"), 0.5]])
     for temperature in (0.0, 1.0):
-        tokens = sample(logits, [request(temperature=temperature, top_k=1) for _ in range(4)])
-        assert tokens == [None, 1, None, 1]
+        requests = [request(temperature=temperature, top_k=1, logprobs=1) for _ in range(4)]
+        assert chosen(logits, requests) == [None, 1, None, 1]
+        assert sample(logits, requests)[0] == Failed("the network gave logits that are not finite")
 
 
 def test_frequencies_follow_the_probabilities() -> None:
     logits = torch.tensor([[1.0, 2.0, 0.0, -1.0]])
     drawing = request(temperature=0.5, seed=1)
-    tokens = [sample(logits, [drawing])[0] for _ in range(4_000)]
-    found = np.bincount(np.array(tokens), minlength=4) / len(tokens)
+    tokens = [chosen(logits, [drawing])[0] for _ in range(4_000)]
+    found = np.bincount(np.array(tokens, np.int64), minlength=4) / len(tokens)
     expected = torch.softmax(logits[0] / 0.5, -1).numpy()
     # Four standard deviations of the likeliest one's count.
     assert np.abs(found - expected).max() < 4 * np.sqrt(0.25 / len(tokens))
@@ -65,10 +71,21 @@ def test_a_seed_draws_the_same_beside_others(seed: int, others: int) -> None:
     alone, together = request(temperature=1, seed=seed), request(temperature=1, seed=seed)
     rest = [request(temperature=0.9, top_p=0.5, seed=n) for n in range(others)]
     for _ in range(5):
-        (first,) = sample(logits, [alone])
-        assert sample(logits.expand(others + 1, -1), [*rest, together])[-1] == first
+        (first,) = chosen(logits, [alone])
+        assert chosen(logits.expand(others + 1, -1), [*rest, together])[-1] == first
 
 
 def test_a_hair_of_temperature_is_greedy() -> None:
     logits = torch.tensor([[1.0, 1.001, -30.0]])
-    assert sample(logits, [request(temperature=1e-9)]) == [1]
+    assert chosen(logits, [request(temperature=1e-9)]) == [1]
+
+
+@given(WEIGHTS, st.floats(0, 1))
+def test_min_p_by_its_definition(weights: NDArray[np.float32], min_p: float) -> None:
+    kept = keep(weights, 0, 1.0, min_p)
+    assert np.array_equal(kept > 0, weights >= min_p * weights.max())
+
+
+@given(WEIGHTS, st.integers(0, 50), st.floats(0, 1), st.floats(0, 1))
+def test_the_cuts_come_in_their_order(weights: NDArray[np.float32], top_k: int, top_p: float, min_p: float) -> None:
+    assert np.array_equal(keep(weights, top_k, top_p, min_p), keep(keep(weights, 0, 1.0, min_p), top_k, top_p))

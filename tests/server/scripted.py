@@ -117,10 +117,21 @@ class ScriptedChatModel:
         prompt: str | None = None,
         sampling: Sampling | None = None,
         truncate: str = "never",
+        priority: int = 0,
+        client: str = "",
     ) -> ScriptedAnswer:
         if self.refusal is not None:
             raise self.refusal
-        self.asked.append({"messages": messages, "prompt": prompt, "sampling": sampling, "truncate": truncate})
+        self.asked.append(
+            {
+                "messages": messages,
+                "prompt": prompt,
+                "sampling": sampling,
+                "truncate": truncate,
+                "priority": priority,
+                "client": client,
+            }
+        )
         answer = ScriptedAnswer(self.script(messages or ()), self.pause, self.answer_fault, self.piece)
         answer.dropped = self.dropped
         self.answers.append(answer)

@@ -181,13 +181,8 @@ def test_explicit_nulls_are_as_good_as_nothing(client: httpx.Client):
 
 def test_values_that_change_nothing_are_taken(client: httpx.Client):
     neutral = {
-        "frequency_penalty": 0,
-        "presence_penalty": 0.0,
-        "logit_bias": {},
-        "logprobs": False,
         "tools": [],
         "tool_choice": "none",
-        "response_format": {"type": "text"},
         "store": False,
         "service_tier": "auto",
         "modalities": ["text"],
@@ -202,12 +197,7 @@ UNSUPPORTED = {
     "tools": [{"type": "function", "function": {"name": "f"}}],
     "functions": [{"name": "f"}],
     "tool_choice": "required",
-    "response_format": {"type": "json_object"},
-    "logprobs": True,
-    "top_logprobs": 2,
-    "logit_bias": {"50": 1},
-    "frequency_penalty": 0.5,
-    "presence_penalty": -1,
+    "response_format": {"type": "xml"},
     "audio": {"voice": "any", "format": "wav"},
     "modalities": ["text", "audio"],
     "reasoning_effort": "high",
@@ -231,6 +221,10 @@ def test_what_is_not_supported_is_refused_by_name(client: httpx.Client, name: st
     assert name in error["message"]
 
 
+def described(schema: dict) -> dict:
+    return {"type": "json_schema", "json_schema": {"name": "thing", "schema": schema}}
+
+
 WRONG = [
     ({"max_tokens": 0}, "max_tokens"),
     ({"max_tokens": "5"}, "max_tokens"),
@@ -252,6 +246,30 @@ WRONG = [
     ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]}, "messages.0.content.0"),
     ({"messages": [{"role": "user", "content": "x", "nmae": "y"}]}, "messages.0.nmae"),
     ({"messages": [{"role": "user", "content": "\ud800"}]}, "messages"),
+    ({"min_p": 1.5}, "min_p"),
+    ({"presence_penalty": 2.5}, "presence_penalty"),
+    ({"frequency_penalty": "1"}, "frequency_penalty"),
+    ({"repetition_penalty": 0}, "repetition_penalty"),
+    ({"logit_bias": {"5": 101}}, "logit_bias.5"),
+    ({"logit_bias": {"five": 1}}, "logit_bias.five"),
+    ({"logit_bias": {"512": 1}}, "logit_bias"),
+    ({"logit_bias": dict.fromkeys(map(str, range(1025)), 1)}, "logit_bias"),
+    ({"logprobs": 1}, "logprobs"),
+    ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
+    ({"top_logprobs": 2}, "top_logprobs"),
+    ({"priority": 101}, "priority"),
+    ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
+    ({"response_format": {"type": "json_schema", "json_schema": {"name": "a b"}}}, "response_format.json_schema.name"),
+    (
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "x": 1}}},
+        "response_format.json_schema.x",
+    ),
+    ({"response_format": {"type": "text", "regex": "a"}}, "response_format.regex"),
+    ({"response_format": {"type": "regex", "regex": "(a"}}, "response_format"),
+    ({"response_format": {"type": "grammar", "grammar": "start: nothing"}}, "response_format"),
+    ({"response_format": described({"type": "king"})}, "response_format"),
+    ({"response_format": described({"not": {"type": "string"}})}, "response_format"),
+    ({"response_format": described({"enum": ["x" * (1 << 16)]})}, "response_format"),
     ({"max_token": 5}, "max_token"),
     ({"stream": "yes"}, "stream"),
 ]

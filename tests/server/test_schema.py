@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,24 @@ def reach(case: schemathesis.Case) -> None:
             del body["messages"][100:]  # nor what the context holds
         if isinstance(body.get("stream_options"), dict) and not body.get("stream"):
             body["stream"] = True  # the description cannot say that one wants the other
+        if body.get("top_logprobs") is not None and (body.get("logprobs") is None or body["logprobs"] is False):
+            body["logprobs"] = True  # nor this
+        within_the_model(body)
+
+
+def within_the_model(body: dict[str, Any]) -> None:
+    """Token ids that the model has, formats that can be compiled: the description knows only their shape."""
+    biases = body.get("logit_bias")
+    if isinstance(biases, dict):
+        body["logit_bias"] = {key[-2:] if re.fullmatch("[0-9]{1,9}", key) else key: biases[key] for key in biases}
+    wanted = body.get("response_format")
+    good = {"json_schema": {"type": "object"}, "regex": "a+", "grammar": 'start: "a"'}
+    if isinstance(wanted, dict):
+        for name in ("regex", "grammar"):
+            if isinstance(wanted.get(name), str) and 0 < len(wanted[name]) <= 1 << 16:
+                wanted[name] = good[name]
+        if isinstance(wanted.get("json_schema"), dict) and isinstance(wanted["json_schema"].get("schema"), dict):
+            wanted["json_schema"]["schema"] = good["json_schema"]
 
 
 def keeps_to_it(case: schemathesis.Case, server: Served) -> None:

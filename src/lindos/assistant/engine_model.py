@@ -96,8 +96,12 @@ class EngineChatModel:
         prompt: str | None = None,
         sampling: Sampling | None = None,
         truncate: Truncate = "never",
+        priority: int = 0,
+        client: str = "",
     ) -> Answer:
-        return await self._living().submit(messages, prompt=prompt, sampling=sampling, truncate=truncate)
+        return await self._living().submit(
+            messages, prompt=prompt, sampling=sampling, truncate=truncate, priority=priority, client=client
+        )
 
     async def stats(self) -> Stats:
         return await self._living().stats()

@@ -15,6 +15,7 @@ from lindos.engine.client import (
     EngineError,
     EngineOptions,
     Finish,
+    Grammar,
     Loading,
     ModelInfo,
     QueueFull,
@@ -22,6 +23,7 @@ from lindos.engine.client import (
     Sampling,
     Stats,
     Timing,
+    TokenLogprob,
     Truncate,
     Usage,
 )
@@ -35,6 +37,7 @@ __all__ = [
     "EngineError",
     "EngineOptions",
     "Finish",
+    "Grammar",
     "Loading",
     "Message",
     "ModelInfo",
@@ -43,6 +46,7 @@ __all__ = [
     "Sampling",
     "Stats",
     "Timing",
+    "TokenLogprob",
     "Truncate",
     "Usage",
 ]
@@ -119,10 +123,13 @@ class ChatModel(Protocol):
         prompt: str | None = None,
         sampling: Sampling | None = None,
         truncate: Truncate = "never",
+        priority: int = 0,
+        client: str = "",
     ) -> Answer:
         """Ask: a conversation, or a raw text to complete. `truncate="oldest"` leaves out the oldest turns if need be.
 
-        Raises QueueFull, RequestError (neither costs anything) or EngineError.
+        Requests of a higher `priority` go first; among equals the clients, named by `client`, get even shares. Raises
+        QueueFull, RequestError (neither costs anything) or EngineError.
         """
         ...
 

@@ -12,6 +12,7 @@ from lindos.engine.interface import (
     EngineDied,
     EngineError,
     EngineOptions,
+    Grammar,
     Loading,
     ModelInfo,
     QueueFull,
@@ -19,6 +20,7 @@ from lindos.engine.interface import (
     Sampling,
     Stats,
     Timing,
+    TokenLogprob,
     Usage,
 )
 
@@ -30,6 +32,7 @@ __all__ = [
     "EngineError",
     "EngineOptions",
     "Generation",
+    "Grammar",
     "Loading",
     "ModelInfo",
     "QueueFull",
@@ -37,5 +40,6 @@ __all__ = [
     "Sampling",
     "Stats",
     "Timing",
+    "TokenLogprob",
     "Usage",
 ]

@@ -18,7 +18,7 @@ import operator
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypedDict, Unpack
 
 from lindos.engine import protocol
 from lindos.engine.generation import Generation
@@ -29,6 +29,7 @@ from lindos.engine.interface import (
     EngineError,
     EngineOptions,
     Finish,
+    Grammar,
     Loading,
     ModelInfo,
     QueueFull,
@@ -36,6 +37,7 @@ from lindos.engine.interface import (
     Sampling,
     Stats,
     Timing,
+    TokenLogprob,
     Truncate,
     Usage,
 )
@@ -51,6 +53,7 @@ __all__ = [
     "EngineOptions",
     "Finish",
     "Generation",
+    "Grammar",
     "Loading",
     "ModelInfo",
     "QueueFull",
@@ -58,11 +61,23 @@ __all__ = [
     "Sampling",
     "Stats",
     "Timing",
+    "TokenLogprob",
     "Truncate",
     "Usage",
 ]
 
 Messages = Iterable[Message | Mapping[str, str]]
+
+
+class Asked(TypedDict, total=False):
+    """What `submit` takes beside messages, for those that hand it on."""
+
+    prompt: str | None
+    tokens: Sequence[int] | None
+    sampling: Sampling | None
+    truncate: Truncate
+    priority: int
+    client: str
 
 
 class EngineClient:
@@ -157,11 +172,15 @@ class EngineClient:
         tokens: Sequence[int] | None = None,
         sampling: Sampling | None = None,
         truncate: Truncate = "never",
+        priority: int = 0,
+        client: str = "",
     ) -> Generation:
         """Hand in one request: chat `messages`, or a raw `prompt`, or its token ids.
 
         `truncate="oldest"` drops the oldest turns of a conversation that are not the system's until it fits;
-        the Generation's `dropped` says how many. Raises QueueFull, RequestError (neither costs anything) or EngineDied.
+        the Generation's `dropped` says how many. Requests of a higher `priority` go first, and among equals the
+        clients, by their names in `client`, share the engine evenly. Raises QueueFull, RequestError (neither costs
+        anything) or EngineDied.
         """
         body = _prompt_body(messages, prompt, tokens, truncate)
         await self.wait_ready()
@@ -169,6 +188,7 @@ class EngineClient:
         generation = Generation(number, self._cancel)
         self._generations[number] = generation
         frame = {"op": "submit", "prompt": body, "sampling": asdict(sampling or Sampling())}
+        frame |= {"priority": priority, "client": client}
         try:
             answer = await self._ask(frame, number)
         except BaseException:
@@ -179,35 +199,18 @@ class EngineClient:
         generation.accepted(answer)
         return generation
 
-    async def generate(
-        self,
-        messages: Messages | None = None,
-        *,
-        prompt: str | None = None,
-        tokens: Sequence[int] | None = None,
-        sampling: Sampling | None = None,
-        truncate: Truncate = "never",
-    ) -> AsyncIterator[Chunk]:
+    async def generate(self, messages: Messages | None = None, **asked: Unpack[Asked]) -> AsyncIterator[Chunk]:
         """`submit` and its chunks as one async generator; closing it cancels the request. Raises as they do."""
-        generation = await self.submit(messages, prompt=prompt, tokens=tokens, sampling=sampling, truncate=truncate)
+        generation = await self.submit(messages, **asked)
         try:
             async for chunk in generation:
                 yield chunk
         finally:
             generation.cancel()
 
-    async def complete(
-        self,
-        messages: Messages | None = None,
-        *,
-        prompt: str | None = None,
-        tokens: Sequence[int] | None = None,
-        sampling: Sampling | None = None,
-        truncate: Truncate = "never",
-    ) -> Completion:
+    async def complete(self, messages: Messages | None = None, **asked: Unpack[Asked]) -> Completion:
         """The whole answer at once; a cancelled caller cancels the request. Raises as `submit` and Generation do."""
-        arguments: dict[str, Any] = {"prompt": prompt, "tokens": tokens, "sampling": sampling, "truncate": truncate}
-        async with await self.submit(messages, **arguments) as generation:
+        async with await self.submit(messages, **asked) as generation:
             return await generation.collect()
 
     # The end.

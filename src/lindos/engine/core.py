@@ -7,14 +7,14 @@ import time
 import traceback
 from collections import Counter, deque
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lindos.engine.blocks import BLOCK
-from lindos.engine.interface import Finish, Stats, Timing, Usage
+from lindos.engine.interface import Finish, Stats, Timing, TokenLogprob, Usage
 from lindos.engine.memory import resident_bytes
 from lindos.engine.request import Request
-from lindos.engine.sampler import sample
+from lindos.engine.sampler import Failed, Sampled, sample
 from lindos.engine.scheduler import Scheduler, Work
 
 if TYPE_CHECKING:
@@ -47,10 +47,12 @@ class Event:
     usage: Usage | None = None
     timing: Timing | None = None
     error: str | None = None
+    logprobs: list[TokenLogprob] = field(default_factory=list)
 
     def frame(self) -> dict[str, Any]:
         """As the protocol sends it: without what is not set."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        frame = {name: value for name, value in asdict(replace(self, logprobs=[])).items() if value is not None}
+        return {**frame, "logprobs": [one.packed() for one in self.logprobs]} if self.logprobs else frame
 
 
 class EngineCore:
@@ -91,21 +93,21 @@ class EngineCore:
                 item.request.started = started
         events: list[Event] = []
         sampled = 0
-        for item, token in self._run(work, events):
+        for item, found in self._run(work, events):
             item.request.cached = item.end
-            if token is not None:
+            if found is not None:
                 sampled += 1
-                events += self._advance(item.request, token)
+                events += self._advance(item.request, found)
         self._count(started, sampled)
         return events
 
-    def _run(self, work: list[Work], events: list[Event]) -> list[tuple[Work, int | None]]:
+    def _run(self, work: list[Work], events: list[Event]) -> list[tuple[Work, Sampled | None]]:
         """Each piece of work with the token it led to, None for a prompt under way; failed work only leaves events."""
         try:
             return self._attempt(work, events)
         except Exception:  # noqa: BLE001 - whatever it is, it must not take the other requests along
             traceback.print_exc(file=sys.stderr)
-        done: list[tuple[Work, int | None]] = []
+        done: list[tuple[Work, Sampled | None]] = []
         for item in work:
             try:
                 done += self._attempt([item], events)
@@ -113,39 +115,33 @@ class EngineCore:
                 events.append(self._fail(item.request, f"{type(error).__name__}: {error}"))
         return done
 
-    def _attempt(self, work: list[Work], events: list[Event]) -> list[tuple[Work, int | None]]:
+    def _attempt(self, work: list[Work], events: list[Event]) -> list[tuple[Work, Sampled | None]]:
         logits_RV = self._runner.run(work)
         sampling = [item for item in work if item.samples]
         tokens = sample(logits_RV, [item.request for item in sampling]) if sampling else []
-        done: list[tuple[Work, int | None]] = [(item, None) for item in work if not item.samples]
-        for item, token in zip(sampling, tokens, strict=True):
-            if token is None:
-                events.append(self._fail(item.request, "the network gave logits that are not finite"))
+        done: list[tuple[Work, Sampled | None]] = [(item, None) for item in work if not item.samples]
+        for item, found in zip(sampling, tokens, strict=True):
+            if isinstance(found, Failed):
+                events.append(self._fail(item.request, found.reason))
             else:
-                done.append((item, token))
+                done.append((item, found))
         return done
 
-    def _advance(self, request: Request, token: int) -> list[Event]:
-        text, finish = request.append(token)
+    def _advance(self, request: Request, found: Sampled) -> list[Event]:
+        text, finish = request.append(found.token, found.logprobs)
         if finish is not None:
             return [self._end(request, text, finish)]
-        if not text:
-            return []
-        ids, request.pending = request.pending, []
-        return [Event(request.id, text, ids, request.seconds)]
+        return [_news(request, text)] if text else []
 
     def _end(self, request: Request, text: str, finish: Finish) -> Event:
         self._forget(request, finish)
-        return Event(
-            request.id, text, request.pending, request.seconds, finish, usage=request.usage, timing=request.timing()
-        )
+        return _news(request, text, finish=finish, usage=request.usage, timing=request.timing())
 
     def _fail(self, request: Request, reason: str) -> Event:
         self._forget(request, "error")
         message = f"the engine could not go on with this request: {reason}"
-        usage, timing = request.usage, request.timing()
         text = request.output.flush()
-        return Event(request.id, text, request.pending, request.seconds, usage=usage, timing=timing, error=message)
+        return _news(request, text, usage=request.usage, timing=request.timing(), error=message)
 
     def _forget(self, request: Request, how: str) -> None:
         self._scheduler.remove(request)
@@ -184,3 +180,9 @@ class EngineCore:
             step_seconds=self._step_seconds,
             resident_bytes=resident_bytes(),
         )
+
+
+def _news(request: Request, text: str, **more: Any) -> Event:
+    """An event that carries `text` and all tokens that no event has carried yet."""
+    ids, logprobs = request.take_pending()
+    return Event(request.id, text, ids, request.seconds, logprobs=logprobs, **more)

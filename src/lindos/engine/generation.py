@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Self
 
-from lindos.engine.interface import Chunk, Completion, EngineError, Finish, Timing, Usage
+from lindos.engine.interface import Chunk, Completion, EngineError, Finish, Timing, TokenLogprob, Usage
 
 
 class Generation:
@@ -51,13 +51,14 @@ class Generation:
 
     async def collect(self) -> Completion:
         """The rest of the answer as one. Raises as iterating does."""
-        text, ids = [], []
+        text, ids, logprobs = [], [], []
         async for chunk in self:
             text.append(chunk.text)
             ids.extend(chunk.ids)
+            logprobs.extend(chunk.logprobs)
         assert self.finish is not None
         assert self.timing is not None
-        return Completion("".join(text), tuple(ids), self.finish, self.usage, self.timing)
+        return Completion("".join(text), tuple(ids), self.finish, self.usage, self.timing, tuple(logprobs))
 
     def __aiter__(self) -> Self:
         return self
@@ -95,13 +96,14 @@ class Generation:
         self.usage = Usage(self.usage.prompt_tokens, self.usage.completion_tokens + len(ids))
         usage = Usage(**event["usage"]) if "usage" in event else None
         timing = Timing(**event["timing"]) if "timing" in event else None
-        chunk = Chunk(event["text"], ids, event["seconds"], event.get("finish"), usage, timing)
+        logprobs = tuple(map(TokenLogprob.unpacked, event.get("logprobs", ())))
+        chunk = Chunk(event["text"], ids, event["seconds"], event.get("finish"), usage, timing, logprobs)
         if usage is None:
             self._chunks.put_nowait(chunk)
             return False
         self.usage, self.timing, self.finish = usage, timing, chunk.finish
         if "error" in event:
-            self._chunks.put_nowait(Chunk(chunk.text, ids, chunk.seconds))
+            self._chunks.put_nowait(Chunk(chunk.text, ids, chunk.seconds, logprobs=logprobs))
             self.fail(EngineError(event["error"]))
         else:
             self._chunks.put_nowait(chunk)

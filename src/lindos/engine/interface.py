@@ -5,105 +5,35 @@ Torch-free, and kept when the engine behind it is replaced by a faster one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self
 
-from lindos.specs import LindosError, nearest
+from lindos.engine.errors import EngineDied, EngineError, QueueFull, RequestError
+from lindos.engine.sampling import Grammar, Sampling
+
+__all__ = [
+    "Chunk",
+    "Completion",
+    "EngineDied",
+    "EngineError",
+    "EngineOptions",
+    "Finish",
+    "Grammar",
+    "Loading",
+    "ModelInfo",
+    "QueueFull",
+    "RequestError",
+    "Sampling",
+    "Stats",
+    "Timing",
+    "TokenLogprob",
+    "Truncate",
+    "Usage",
+]
 
 Finish = Literal["stop", "length", "cancelled"]
 Truncate = Literal["never", "oldest"]
-
-
-class EngineError(LindosError):
-    """The engine could not start, or could not finish a request; the text says why."""
-
-
-class QueueFull(EngineError):  # noqa: N818 - callers read it as a state to answer with "try again", not as a fault
-    """The engine holds as many requests as it accepts; try again later."""
-
-
-class RequestError(EngineError):
-    """A request that cannot be served as asked: prompt too long, a parameter out of range, no chat template."""
-
-    def __init__(self, message: str, *, param: str | None = None, too_long: bool = False) -> None:
-        super().__init__(message)
-        self.param = param
-        """The parameter that is at fault, where one is."""
-        self.too_long = too_long
-        """Whether it would do with a shorter prompt."""
-
-
-class EngineDied(EngineError):  # noqa: N818 - it reports what happened to the process
-    """The engine's process ended while requests were pending, or before it was asked."""
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How the next token is chosen, and when to end. Raises RequestError when a value is out of range."""
-
-    temperature: float = 0.7
-    """0 always takes the likeliest token."""
-    top_p: float = 1.0
-    """Keep the likeliest tokens whose probabilities sum to at least this; 1 keeps all, 0 the likeliest alone."""
-    top_k: int = 0
-    """Keep this many of the likeliest tokens; 0 keeps all."""
-    seed: int | None = None
-    """The same seed gives the same text; None draws one."""
-    stop: tuple[str, ...] = ()
-    """The text ends before the first of these strings; none of them is ever part of the output."""
-    stop_tokens: tuple[int, ...] = ()
-    """Token ids that end the text, beside those of the model."""
-    max_tokens: int | None = None
-    """Longest output in tokens; None generates until the context is full."""
-    ignore_end: bool = False
-    """Go on past the model's own end tokens and stop strings (benchmarks want fixed lengths)."""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "stop", (self.stop,) if isinstance(self.stop, str) else _several("stop", self.stop))
-        object.__setattr__(self, "stop_tokens", _several("stop_tokens", self.stop_tokens))
-        _number("temperature", self.temperature, 0, 100)
-        _number("top_p", self.top_p, 0, 1)
-        _integer("top_k", self.top_k, 0)
-        if self.seed is not None:
-            _integer("seed", self.seed, None)
-        if self.max_tokens is not None:
-            _integer("max_tokens", self.max_tokens, 1)
-        if not all(isinstance(text, str) and text for text in self.stop):
-            raise RequestError("stop must be non-empty strings", param="stop")
-        for token in self.stop_tokens:
-            _integer("stop_tokens", token, 0)
-        if not isinstance(self.ignore_end, bool):
-            raise RequestError(f"ignore_end must be true or false (got {self.ignore_end!r})", param="ignore_end")
-
-    @classmethod
-    def parse(cls, values: Mapping[str, Any]) -> Sampling:
-        """Sampling from foreign names and values; an unknown name is answered with the nearest known one."""
-        known = {f.name for f in fields(cls)}
-        for name in values:
-            if name not in known:
-                close = nearest(name, known)
-                hint = f"; did you mean '{close}'?" if close else ""
-                raise RequestError(f"unknown sampling parameter '{name}'{hint}", param=name)
-        return cls(**values)
-
-
-def _several(name: str, values: object) -> tuple[Any, ...]:
-    if not isinstance(values, (tuple, list, set, frozenset)):
-        raise RequestError(f"{name} must be a list (got {values!r})", param=name)
-    return tuple(values)
-
-
-def _number(name: str, value: object, low: float, high: float) -> None:
-    good = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not good or not low <= value <= high:  # type: ignore[operator]
-        raise RequestError(f"{name} must be a number from {low:g} to {high:g} (got {value!r})", param=name)
-
-
-def _integer(name: str, value: object, low: int | None) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or (low is not None and value < low):
-        bound = "" if low is None else f" of at least {low}"
-        raise RequestError(f"{name} must be a whole number{bound} (got {value!r})", param=name)
 
 
 @dataclass(frozen=True)
@@ -134,6 +64,29 @@ class Timing:
 
 
 @dataclass(frozen=True)
+class TokenLogprob:
+    """A token, and how likely the unmodified network found it at its place."""
+
+    token: int
+    logprob: float
+    """Natural logarithm of its probability."""
+    data: bytes
+    """Its exact bytes, which need not be whole characters; none for special tokens, and without a tokenizer."""
+    top: tuple[TokenLogprob, ...] = ()
+    """The likeliest tokens of the place, likeliest first, as many as were asked for."""
+
+    def packed(self) -> list[Any]:
+        """As it crosses the border between processes."""
+        return [self.token, self.logprob, self.data.hex(), [one.packed() for one in self.top]]
+
+    @classmethod
+    def unpacked(cls, fields: Sequence[Any]) -> Self:
+        """The other way."""
+        token, logprob, data, top = fields
+        return cls(token, logprob, bytes.fromhex(data), tuple(map(cls.unpacked, top)))
+
+
+@dataclass(frozen=True)
 class Chunk:
     """A piece of one answer.
 
@@ -151,6 +104,8 @@ class Chunk:
     """Set on the last chunk only."""
     timing: Timing | None = None
     """Set on the last chunk only."""
+    logprobs: tuple[TokenLogprob, ...] = ()
+    """One for each of `ids`, where the request asked for them."""
 
     @property
     def tokens(self) -> int:
@@ -167,6 +122,8 @@ class Completion:
     finish: Finish
     usage: Usage
     timing: Timing
+    logprobs: tuple[TokenLogprob, ...] = ()
+    """One for each of `ids`, where the request asked for them."""
 
 
 @dataclass(frozen=True)
@@ -181,13 +138,15 @@ class ModelInfo:
     active_parameters: int
     vocabulary: int
     dtype: str
-    """What the weights are computed in: fp32 or bf16."""
+    """What the weights are kept in: fp32, bf16, or of a quantised model int8 or int4."""
     device: str
     threads: int
     template: str | None
     """Name of the chat template; None where the model directory has no tokenizer (then only token ids are taken)."""
     note: str = ""
     """What a person should know before talking to it, e.g. that a base model is wrapped in labelled turns."""
+    kernels: str = "torch"
+    """What computes the products: torch, or the instruction set of the native kernels."""
     spec: dict[str, Any] = field(default_factory=dict)
     """The fields of its ModelSpec."""
     load_seconds: float = 0.0
@@ -240,7 +199,8 @@ class EngineOptions:
     """auto: on a CPU fp32 for a small model, where a bf16 product costs more in dispatch than it saves, and where the
     CPU has no units for bf16 and the weights fit; else bf16."""
     max_requests: int = 64
-    """Requests accepted at a time, running and waiting together; one more is QueueFull."""
+    """Requests accepted at a time, running and waiting together; one more is QueueFull. A client with a name that holds
+    none is still let in with one, up to twice as many in all, so that nobody keeps the others out."""
     max_running: int = 16
     """Requests computed together in one step."""
     step_tokens: int = 256

@@ -60,6 +60,11 @@ class OutputText:
         """Whether a stop string was found."""
         return self._matcher.found
 
+    def data(self, token: int) -> bytes:
+        """The exact bytes of one token; none of a special one, of one without meaning, or without a tokenizer."""
+        known = self._tokenizer is not None and token < self._tokenizer.vocabulary
+        return self._tokenizer.token_bytes(token) if known and self._tokenizer else b""
+
     def push(self, token: int) -> str:
         """The text to show after this token."""
         if self._detokenizer is None or self._tokenizer is None or token >= self._tokenizer.vocabulary:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lindos.engine.constraint import Constraint, GrammarCompiler
 from lindos.engine.interface import RequestError, Sampling
 from lindos.engine.output import OutputText
 from lindos.engine.request import Request
@@ -13,7 +14,7 @@ from lindos.text import ChatTemplate, Tokenizer
 
 
 class PromptBuilder:
-    """Makes requests for one model. Holds no state between calls, so any thread may use it."""
+    """Makes requests for one model. Any thread may use it."""
 
     def __init__(
         self, *, vocabulary: int, context: int, tokenizer: Tokenizer | None, template: ChatTemplate | None
@@ -22,10 +23,23 @@ class PromptBuilder:
         self._context = context
         self._tokenizer = tokenizer
         self._template = template
+        self._grammars = None if tokenizer is None else GrammarCompiler(tokenizer, self._end_tokens(tokenizer))
 
-    def build(self, number: int, prompt: Mapping[str, Any], sampling: Mapping[str, Any]) -> Request:
-        """What `prompt` ({"text"}, {"tokens"} or {"messages", "truncate"}) asks for. Raises RequestError."""
+    def build(
+        self,
+        number: int,
+        prompt: Mapping[str, Any],
+        sampling: Mapping[str, Any],
+        *,
+        priority: object = 0,
+        client: object = "",
+    ) -> Request:
+        """What `prompt` ({"text"}, {"tokens"} or {"messages", "truncate"}) asks for. Raises RequestError.
+
+        A grammar is compiled here, which may take a second: in the reader's thread, beside the steps.
+        """
         chosen = Sampling.parse(sampling)
+        self._check_tokens(chosen)
         if chosen.stop and self._tokenizer is None:
             raise RequestError("this model has no tokenizer, so stop strings cannot be found", param="stop")
         messages = prompt.get("messages")
@@ -51,7 +65,29 @@ class PromptBuilder:
             output=OutputText(self._tokenizer, stops, trim_start=trim),
             stop_tokens=stop_tokens,
             dropped=dropped,
+            constraint=self._constraint(chosen),
+            priority=_priority(priority),
+            client=_client(client),
         )
+
+    def _end_tokens(self, tokenizer: Tokenizer) -> set[int]:
+        """What may end an answer that a grammar allows to end."""
+        ends = set(self._template.stop_tokens) if self._template else set()
+        return ends | ({tokenizer.eos} if tokenizer.eos is not None else set())
+
+    def _check_tokens(self, sampling: Sampling) -> None:
+        for token, _ in sampling.logit_bias:
+            if token >= self._vocabulary:
+                words = f"logit_bias: token ids run from 0 to {self._vocabulary - 1} (got {token})"
+                raise RequestError(words, param="logit_bias")
+
+    def _constraint(self, sampling: Sampling) -> Constraint | None:
+        if sampling.grammar is None:
+            return None
+        if self._grammars is None:
+            words = "this model has no tokenizer, so its answers cannot be held to a format"
+            raise RequestError(words, param="response_format")
+        return self._grammars.compile(sampling.grammar)
 
     def _ends(self, sampling: Sampling, *, chat: bool) -> tuple[tuple[str, ...], frozenset[int], bool]:
         """What ends the answer, and whether its first white space goes: after a label ("Assistant:") it is layout."""
@@ -143,6 +179,18 @@ def _messages(turns: object) -> list[Message]:
     for message in messages:
         _check_unicode(message.content, "messages")
     return messages
+
+
+def _priority(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise RequestError(f"priority must be a whole number (got {value!r})", param="priority")
+    return value
+
+
+def _client(value: object) -> str:
+    if not isinstance(value, str):
+        raise RequestError(f"client must be a string (got {value!r})", param="client")
+    return value
 
 
 def _check_unicode(text: str, param: str) -> None:

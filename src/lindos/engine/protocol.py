@@ -2,14 +2,15 @@
 
 Client to engine, by `op`:
     start    options, model           the first frame
-    submit   id, prompt, sampling     prompt is {"text"}, {"tokens"} or {"messages", "truncate"}
+    submit   id, prompt, sampling, priority, client     prompt is {"text"}, {"tokens"} or {"messages", "truncate"}
     cancel   id                       always answered by the request's last event
     stats    id
 Engine to client:
     loading  message, fraction        while it starts
     ready    info                     or `failed` with message, and the process ends
     accepted id, prompt_tokens, dropped     or `refused` with id, kind, message, param
-    events   events                   one frame a step: each {id, text, ids, seconds} and on a request's last
+    events   events                   one frame a step: each {id, text, ids, seconds}, {logprobs} where they are
+                                      wanted (TokenLogprob.packed), and on a request's last
                                       {finish, usage, timing} or {error, usage}
     stats    id, stats
 The end of the stream means that the other side is gone.
@@ -23,7 +24,7 @@ import struct
 from collections.abc import Mapping
 from typing import Any
 
-VERSION = 1
+VERSION = 2
 MAX_FRAME = 64 << 20
 _LENGTH = struct.Struct(">I")
 HEADER = _LENGTH.size

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import secrets
 import time
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lindos.engine.interface import Finish, Sampling, Timing, Usage
+from lindos.engine.history import SeenTokens
+from lindos.engine.interface import Finish, Sampling, Timing, TokenLogprob, Usage
 from lindos.engine.output import OutputText
 
 if TYPE_CHECKING:
     from lindos.engine.cache import RequestCache
+    from lindos.engine.constraint import Constraint
 
 
 @dataclass(eq=False)
@@ -30,7 +33,17 @@ class Request:
     stop_tokens: frozenset[int] = frozenset()
     dropped: int = 0
     """Messages left out of the prompt so that it fits."""
+    constraint: Constraint | None = None
+    """What keeps the answer to its grammar."""
+    priority: int = 0
+    """Higher ones go first."""
+    client: str = ""
+    """Whose it is; "" is nobody in particular."""
 
+    order: int = 0
+    """Its place in the order of arrival; the scheduler's."""
+    charged: bool = False
+    """Whether its client was charged for the prompt; the scheduler's."""
     cached: int = 0
     """Tokens whose keys and values are in the cache."""
     blocks: int = 0
@@ -38,6 +51,8 @@ class Request:
     cache: RequestCache | None = None
     pending: list[int] = field(default_factory=list)
     """Sampled tokens that no chunk has carried yet."""
+    pending_logprobs: list[TokenLogprob] = field(default_factory=list)
+    """One for each of `pending`, where they are wanted."""
 
     accepted: float = field(default_factory=time.monotonic)
     started: float | None = None
@@ -47,6 +62,7 @@ class Request:
         self.prompt_tokens = len(self.tokens)
         seed = secrets.randbits(64) if self.sampling.seed is None else self.sampling.seed % (1 << 64)
         self.random = np.random.Generator(np.random.Philox(seed))
+        self.seen = SeenTokens(self.tokens) if self.sampling.penalises else None
 
     @property
     def left(self) -> int:
@@ -70,17 +86,35 @@ class Request:
         queued = total if self.started is None else self.started - self.accepted
         return Timing(queued, None if self.first_token is None else self.first_token - self.accepted, total)
 
-    def append(self, token: int) -> tuple[str, Finish | None]:
-        """Take a sampled token: the text that can be shown now, and whether the request is done."""
+    def take_pending(self) -> tuple[list[int], list[TokenLogprob]]:
+        """What no chunk has carried yet, for the next one to carry."""
+        taken = self.pending, self.pending_logprobs
+        self.pending, self.pending_logprobs = [], []
+        return taken
+
+    def append(self, token: int, logprobs: Sequence[tuple[int, float]] | None = None) -> tuple[str, Finish | None]:
+        """Take a sampled token: the text that can be shown now, and whether the request is done.
+
+        `logprobs` are (token, log probability) of the token itself, then of the likeliest ones at its place.
+        """
         if self.first_token is None:
             self.first_token = time.monotonic()
         self.tokens.append(token)
         self.pending.append(token)
+        if logprobs is not None:
+            own, *top = (TokenLogprob(one, logprob, self.output.data(one)) for one, logprob in logprobs)
+            self.pending_logprobs.append(replace(own, top=tuple(top)))
+        if self.seen is not None:
+            self.seen.add(token)
+        if self.constraint is not None:
+            self.constraint.accept(token)
         if token in self.stop_tokens:
             return self.output.flush(), "stop"
         text = self.output.push(token)
         if self.output.stopped:
             return text, "stop"
+        if self.constraint is not None and self.constraint.complete:
+            return text + self.output.flush(), "stop"
         if len(self.tokens) - self.prompt_tokens >= self.limit:
             return text + self.output.flush(), "length"
         return text, None

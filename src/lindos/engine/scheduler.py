@@ -1,16 +1,18 @@
 """Which tokens of which requests go through the network in the next step. Torch-free; counts only.
 
-Strictly first come, first served: a request that waits is never overtaken, and when the cache runs out it is the
-youngest running request that goes back to the head of the queue, to be computed anew later. The oldest one can
-therefore always finish.
+Who waits is let in by priority and in fairness between clients (`fairness.py`), and nobody is let in past the one who
+is next. Running requests are ranked by priority, then by when they were let in. When the cache runs out, the last in
+rank is sent back, to be computed anew later, so the first in rank always goes on and ends. When the next to be let in
+does not fit, those of lower priorities are sent back for it, the last in rank first, if that helps.
 """
 
 from __future__ import annotations
 
-from collections import deque
+import itertools
 from typing import NamedTuple
 
 from lindos.engine.blocks import BlockPool
+from lindos.engine.fairness import FairQueue
 from lindos.engine.request import Request
 
 
@@ -32,12 +34,13 @@ class Scheduler:
 
     def __init__(self, pool: BlockPool, *, max_running: int, step_tokens: int) -> None:
         self.pool = pool
-        self.waiting: deque[Request] = deque()
-        self.running: list[Request] = []  # by age, oldest first
+        self.waiting = FairQueue()
+        self.running: list[Request] = []  # by rank, first the one that keeps its place longest
         self.preemptions = 0
         self._max_running = max_running
         # Every running request must be able to go one token on in every step.
         self._step_tokens = max(step_tokens, max_running)
+        self._orders = itertools.count()
 
     @property
     def idle(self) -> bool:
@@ -45,7 +48,8 @@ class Scheduler:
 
     def add(self, request: Request) -> None:
         """Queue a request, whose prompt and limit must fit the cache when it is alone."""
-        self.waiting.append(request)
+        request.order = next(self._orders)
+        self.waiting.add(request)
 
     def remove(self, request: Request) -> None:
         """Forget a request in whatever state, and free what it holds."""
@@ -56,52 +60,78 @@ class Scheduler:
         self._release(request)
 
     def schedule(self) -> list[Work]:
-        """The next step: one token of each answering request, then prompts, oldest first, as far as the step allows.
+        """The next step: one token of each answering request, then prompts by rank, as far as the step allows.
 
         Not empty while there are requests.
         """
         preempted_before = self.preemptions
-        answering = [request for request in self.running if request.left == 1]
-        work = [Work(request, request.cached, request.cached + 1) for request in answering if self._make_room(request)]
-        room = self._step_tokens - len(work)
+        for request in [request for request in self.running if request.left == 1]:
+            self._make_room(request)
         if self.preemptions == preempted_before:
-            self._admit(room)
+            self._admit()
+        single = [request for request in self.running if request.left == 1]
+        work = [Work(request, request.cached, request.cached + 1) for request in single]
+        room = self._step_tokens - len(work)
         for request in self.running:
-            if request not in answering and room > 0:
+            if request.left > 1 and room > 0:
                 count = min(request.left, room)
                 work.append(Work(request, request.cached, request.cached + count))
                 room -= count
+        for item in work:
+            if item.samples:
+                self.waiting.charge_answer(item.request, 1)
         return work
 
-    def _admit(self, room: int) -> None:
-        """Let waiting requests in, in order, while a slot, a place in this step and their prompt's blocks are free."""
-        room -= sum(request.left for request in self.running if request.left > 1)
-        while self.waiting and len(self.running) < self._max_running and room > 0:
-            request = self.waiting[0]
-            needed = self.pool.needed(len(request.tokens))
-            # One spare block for each that runs already, lest the newcomer be sent back in the very next steps.
-            if needed + len(self.running) > self.pool.free:
+    def _admit(self) -> None:
+        """Let waiting requests in, one after the other, while the next one has a slot, a place in this step and its
+        prompt's blocks, or gets them from lower priorities."""
+        while (request := self.waiting.next()) is not None and self._has_place(request):
+            victims = self._victims(request)
+            if victims is None:
                 return
-            self.pool.take(needed)
-            request.blocks = needed
-            self.running.append(self.waiting.popleft())
-            room -= request.left
+            for victim in victims:
+                self._send_back(victim)
+            self.waiting.admit(request)
+            request.blocks = self.pool.needed(len(request.tokens))
+            self.pool.take(request.blocks)
+            rank = sum(other.priority >= request.priority for other in self.running)
+            self.running.insert(rank, request)
 
-    def _make_room(self, request: Request) -> bool:
-        """Set a block aside for the request's next token if it needs one; False when it was itself sent back."""
-        if request not in self.running:
-            return False
-        needed = self.pool.needed(len(request.tokens)) - request.blocks
-        while needed > self.pool.free:
-            youngest = self.running.pop()
-            self._release(youngest)
-            self.waiting.appendleft(youngest)
-            self.preemptions += 1
-            if youngest is request:
-                return False
-        self.pool.take(needed)
-        request.blocks += needed
-        return True
+    def _has_place(self, request: Request) -> bool:
+        """Whether the tokens of those before it in rank leave some of the step to it."""
+        before = (other.left for other in self.running if other.priority >= request.priority)
+        return sum(before) < self._step_tokens
+
+    def _victims(self, request: Request) -> list[Request] | None:
+        """The fewest to be sent back so that the request can start; None when it cannot."""
+        slots, blocks = self._max_running - len(self.running), self.pool.free
+        needed = self.pool.needed(len(request.tokens))
+        victims: list[Request] = []
+        # One spare block for each that runs beside it, lest the newcomer be sent back in the very next steps.
+        while slots < 1 or needed + len(self.running) - len(victims) > blocks:
+            last = len(self.running) - len(victims) - 1
+            if last < 0 or self.running[last].priority >= request.priority:
+                return None
+            victims.append(self.running[last])
+            slots += 1
+            blocks += self.running[last].blocks
+        return victims
+
+    def _make_room(self, request: Request) -> None:
+        """Set a block aside for the request's next token if it needs one, unless it is itself sent back."""
+        while request in self.running:
+            needed = self.pool.needed(len(request.tokens)) - request.blocks
+            if needed <= self.pool.free:
+                self.pool.take(needed)
+                request.blocks += needed
+                return
+            self._send_back(self.running[-1])
+
+    def _send_back(self, request: Request) -> None:
+        self.running.remove(request)
+        self._release(request)
+        self.waiting.add(request)
+        self.preemptions += 1
 
     def _release(self, request: Request) -> None:
         self.pool.give(request.blocks)

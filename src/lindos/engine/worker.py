@@ -35,7 +35,7 @@ class Worker:
         self._sending = threading.Lock()
         self._inbox: queue.SimpleQueue[Request | int] = queue.SimpleQueue()  # requests to add, ids to cancel
         self._counting = threading.Lock()
-        self._held = 0
+        self._held: dict[int, str] = {}  # the client of each request that was accepted and has not ended
         self._most = 0
         self._engine: LoadedEngine | None = None
 
@@ -85,7 +85,7 @@ class Worker:
             if not core.idle:
                 events += core.step()
             if events:
-                self._release(sum(event.usage is not None for event in events))
+                self._release(*(event.id for event in events if event.usage is not None))
                 self._send({"op": "events", "events": [event.frame() for event in events]})
 
     def _commands(self, *, wait: bool) -> list[Request | int]:
@@ -114,21 +114,21 @@ class Worker:
             case "stats" if self._engine is not None:
                 stats = self._engine.core.stats()
                 # Those in the inbox wait too: they are accepted, and the step under way may be long.
-                waiting = max(0, self._held - stats.running)
+                waiting = max(0, len(self._held) - stats.running)
                 self._send({"op": "stats", "id": frame["id"], "stats": asdict(replace(stats, waiting=waiting))})
             case unknown:
                 raise protocol.ProtocolError(f"unknown op {unknown!r}, or too early for it")
 
     def _submit(self, frame: protocol.Frame) -> None:
         number: int = frame["id"]
-        if not self._hold():
+        if not self._hold(number, str(frame.get("client", ""))):
             message = f"the engine is busy with {self._most} requests, which is as many as it takes; try again later"
             self._refuse(number, "full", message)
             return
         try:
             request = self._build(frame)
         except RequestError as error:
-            self._release(1)
+            self._release(number)
             self._refuse(number, "request", str(error), error.param, error.too_long)
             return
         self._send({"op": "accepted", "id": number, "prompt_tokens": request.prompt_tokens, "dropped": request.dropped})
@@ -138,7 +138,8 @@ class Worker:
         if self._engine is None:
             raise RequestError("the engine is not ready yet")
         try:
-            return self._engine.builder.build(frame["id"], frame["prompt"], frame["sampling"])
+            ways = {"priority": frame.get("priority", 0), "client": frame.get("client", "")}
+            return self._engine.builder.build(frame["id"], frame["prompt"], frame["sampling"], **ways)
         except RequestError:
             raise
         except Exception as error:  # noqa: BLE001 - no prompt may take the engine down
@@ -152,16 +153,19 @@ class Worker:
 
     # Both.
 
-    def _hold(self) -> bool:
+    def _hold(self, number: int, client: str) -> bool:
+        """Take a place for a request, if there is one. A client that has none gets one beyond the usual ones."""
         with self._counting:
-            if self._held >= self._most:
+            full = len(self._held) >= self._most
+            if full and (not client or client in self._held.values() or len(self._held) >= 2 * self._most):
                 return False
-            self._held += 1
+            self._held[number] = client
             return True
 
-    def _release(self, count: int) -> None:
+    def _release(self, *numbers: int) -> None:
         with self._counting:
-            self._held -= count
+            for number in numbers:
+                del self._held[number]
 
     def _send(self, frame: dict[str, Any]) -> None:
         try:

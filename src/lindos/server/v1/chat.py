@@ -8,9 +8,11 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from lindos.assistant import TokenLogprob
 from lindos.server.service import ServiceOf
+from lindos.server.v1.logprobs import chat_logprobs
 from lindos.server.v1.replies import AnswerMessage, ChatChoice, ChatReply, FinishReason, UsageReply
-from lindos.server.v1.respond import STREAMED, respond
+from lindos.server.v1.respond import STREAMED, Part, client_of, respond
 from lindos.server.v1.schema import ChatRequest
 
 router = APIRouter(tags=["v1"])
@@ -24,7 +26,7 @@ async def chat_completions(body: ChatRequest, request: Request, service: Service
 
     def submit(choice: int):
         sampling = body.sampling(choice, service.settings.temperature, body.limit)
-        return service.model.submit(turns, sampling=sampling)
+        return service.model.submit(turns, sampling=sampling, priority=body.urgency, client=client_of(request, body))
 
     return await respond(service, request, body, submit, ChatShape())
 
@@ -38,16 +40,22 @@ class ChatShape:
     def opening(self, index: int) -> dict[str, Any]:
         return _choice(index, {"role": "assistant", "content": ""})
 
-    def piece(self, index: int, text: str) -> dict[str, Any]:
-        return _choice(index, {"content": text})
+    def piece(self, index: int, text: str, logprobs: Sequence[TokenLogprob] | None) -> dict[str, Any]:
+        listed = None if logprobs is None else chat_logprobs(logprobs).model_dump()
+        return {**_choice(index, {"content": text}), "logprobs": listed}
 
     def closing(self, index: int, finish: FinishReason) -> dict[str, Any]:
         return _choice(index, {}, finish)
 
-    def whole(self, head: dict[str, Any], parts: Sequence[tuple[str, FinishReason]], usage: UsageReply) -> ChatReply:
+    def whole(self, head: dict[str, Any], parts: Sequence[Part], usage: UsageReply) -> ChatReply:
         choices = [
-            ChatChoice(index=index, message=AnswerMessage(content=text), finish_reason=finish)
-            for index, (text, finish) in enumerate(parts)
+            ChatChoice(
+                index=index,
+                message=AnswerMessage(content=part.text),
+                logprobs=None if part.logprobs is None else chat_logprobs(part.logprobs),
+                finish_reason=part.finish,
+            )
+            for index, part in enumerate(parts)
         ]
         return ChatReply(**head, choices=choices, usage=usage)
 

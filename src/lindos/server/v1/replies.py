@@ -40,6 +40,36 @@ class UsageReply(BaseModel):
         return cls(prompt_tokens=prompt, completion_tokens=written, total_tokens=prompt + written)
 
 
+class TokenReply(BaseModel):
+    """A token and the natural logarithm of its probability, before temperature and all else that was asked for."""
+
+    token: str
+    logprob: float
+    bytes: list[int] | None
+
+
+class ListedToken(TokenReply):
+    top_logprobs: list[TokenReply]
+
+
+class ChatLogprobs(BaseModel):
+    """Of the tokens of a message."""
+
+    content: list[ListedToken]
+    refusal: None = None
+
+
+class TextLogprobs(BaseModel):
+    """Of the tokens of a text, as lists beside each other."""
+
+    tokens: list[str] = []
+    token_logprobs: list[float] = []
+    top_logprobs: list[dict[str, float]] = []
+    """Of each token its own and those of the likeliest."""
+    text_offset: list[int] = []
+    """Where each begins in the text."""
+
+
 class AnswerMessage(BaseModel):
     role: Literal["assistant"] = "assistant"
     content: str
@@ -49,7 +79,7 @@ class AnswerMessage(BaseModel):
 class ChatChoice(BaseModel):
     index: int
     message: AnswerMessage
-    logprobs: None = None
+    logprobs: ChatLogprobs | None = None
     finish_reason: FinishReason
 
 
@@ -68,7 +98,7 @@ class ChatReply(BaseModel):
 class TextChoice(BaseModel):
     index: int
     text: str
-    logprobs: None = None
+    logprobs: TextLogprobs | None = None
     finish_reason: FinishReason
 
 

@@ -6,14 +6,14 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from pydantic import BaseModel
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 import lindos
-from lindos.assistant import Answer, EngineError
+from lindos.assistant import Answer, EngineError, TokenLogprob
 from lindos.server.errors import as_api_error, json_response
 from lindos.server.service import Service
 from lindos.server.sse import DONE, EVENT_SCHEMA, EventStream, event, unless_gone
@@ -29,6 +29,15 @@ STREAMED: dict[int | str, dict[str, Any]] = {
 _GONE = 499
 
 
+class Part(NamedTuple):
+    """One choice of a whole answer."""
+
+    text: str
+    finish: FinishReason
+    logprobs: list[TokenLogprob] | None
+    """Where they were asked for."""
+
+
 class Shape(Protocol):
     """How a route words its answers."""
 
@@ -41,17 +50,24 @@ class Shape(Protocol):
         """A choice's first chunk."""
         ...
 
-    def piece(self, index: int, text: str) -> dict[str, Any]:
-        """More text of a choice."""
+    def piece(self, index: int, text: str, logprobs: Sequence[TokenLogprob] | None) -> dict[str, Any]:
+        """More text of a choice, and what is known of its tokens."""
         ...
 
     def closing(self, index: int, finish: FinishReason) -> dict[str, Any]:
         """A choice's last chunk."""
         ...
 
-    def whole(self, head: dict[str, Any], parts: Sequence[tuple[str, FinishReason]], usage: UsageReply) -> BaseModel:
-        """The whole answer: text and ending of every choice."""
+    def whole(self, head: dict[str, Any], parts: Sequence[Part], usage: UsageReply) -> BaseModel:
+        """The whole answer."""
         ...
+
+
+def client_of(request: HttpRequest, body: Request) -> str:
+    """Whose request it is, among whom the engine is shared evenly: the user it names, else where it comes from."""
+    if body.label:
+        return f"user {body.label}"
+    return f"address {request.client.host}" if request.client else ""
 
 
 async def respond(service: Service, request: HttpRequest, body: Request, submit: Submit, shape: Shape) -> Response:
@@ -71,11 +87,15 @@ async def respond(service: Service, request: HttpRequest, body: Request, submit:
 async def _whole(submit: Submit, body: Request, shape: Shape, head: dict[str, Any]) -> BaseModel:
     async with submitted(submit, body.answers) as answers:
         texts = [""] * body.answers
+        logprobs: list[list[TokenLogprob]] = [[] for _ in texts]
         async with aclosing(merged(answers, submit, body.answers)) as chunks:
             async for index, chunk in chunks:
                 texts[index] += chunk.text
-        parts: list[tuple[str, FinishReason]] = [
-            (text, _ending(answer)) for text, answer in zip(texts, _in_order(answers), strict=True)
+                logprobs[index] += chunk.logprobs
+        wanted = body.alternatives is not None
+        parts = [
+            Part(text, _ending(answer), listed if wanted else None)
+            for text, answer, listed in zip(texts, _in_order(answers), logprobs, strict=True)
         ]
         return shape.whole(head, parts, _usage(answers, body))
 
@@ -92,8 +112,9 @@ async def stream_of(submit: Submit, body: Request, shape: Shape, head: dict[str,
         try:
             async with aclosing(merged(answers, submit, body.answers)) as pieces:
                 async for index, piece in pieces:
-                    if piece.text:
-                        yield chunk(shape.piece(index, piece.text))
+                    if piece.text or piece.logprobs:
+                        listed = None if body.alternatives is None else piece.logprobs
+                        yield chunk(shape.piece(index, piece.text, listed))
                     if piece.finish is not None:
                         yield chunk(shape.closing(index, _ending(answers[index])))
             if body.include_usage:

@@ -1,4 +1,5 @@
-"""What clients may send. The fields are OpenAI's; `top_k` is an addition that most other servers have too."""
+"""What clients may send. The fields are OpenAI's; `top_k`, `min_p`, `repetition_penalty` and `priority` are additions
+that most other servers have too, with vLLM's meaning."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from pydantic_core import PydanticCustomError, ValidationError
 
 from lindos.assistant import Sampling
 from lindos.server.strict import INTEGRAL, NEUTRAL, Strict
+from lindos.server.v1.formats import ResponseFormat
 from lindos.specs import Message
 
 MAX_CHOICES = 4
@@ -18,7 +20,11 @@ Stop = StopString | Annotated[list[StopString], Field(max_length=4)]
 Tokens = Annotated[int, Field(ge=1, le=2**31), INTEGRAL]
 Label = Annotated[str, Field(max_length=512)]
 One = Annotated[int, Field(ge=1, le=1), INTEGRAL]
-Zero = Annotated[float, Field(ge=0, le=0)]
+Penalty = Annotated[float, Field(ge=-2, le=2)]
+Alternatives = Annotated[int, Field(ge=0, le=20), INTEGRAL]
+TokenId = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
+Bias = Annotated[float, Field(ge=-100, le=100)]
+Biases = Annotated[dict[TokenId, Bias], Field(max_length=1024, json_schema_extra={"additionalProperties": False})]
 Nothing = Annotated[dict[str, Any], Field(max_length=0)]
 Empty = Annotated[list[Any], Field(max_length=0)]
 
@@ -51,16 +57,24 @@ class Request(Strict):
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     top_k: Annotated[int, Field(ge=0, le=2**31), INTEGRAL] | None = None
     """Keep this many of the likeliest tokens; 0 keeps all."""
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Keep the tokens with at least this part of the likeliest one's probability; 0 keeps all."""
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
+    repetition_penalty: Annotated[float, Field(ge=0.01, le=100)] | None = None
+    """Logits of tokens of prompt and answer are divided by it where positive, else multiplied; 1 changes nothing."""
+    logit_bias: Biases | None = None
+    """Added to the logits of tokens, by their ids."""
+    response_format: ResponseFormat | None = None
+    """What the answer has to look like: it is held to it token by token, but may be cut by a limit."""
+    priority: Annotated[int, Field(ge=-100, le=100), INTEGRAL] | None = None
+    """Lower goes first, and takes the place of higher ones where there is none; 0 where nothing is said."""
     seed: Annotated[int, Field(ge=-9223372036854776000, le=9223372036854776000), INTEGRAL] | None = None
     stop: Stop | None = None
     n: Annotated[int, Field(ge=1, le=MAX_CHOICES), INTEGRAL] | None = None
     max_tokens: Tokens | None = None
     user: Label | None = None
-    """A label of the caller's own; it changes nothing."""
-
-    frequency_penalty: Annotated[Zero | None, NEUTRAL] = None
-    presence_penalty: Annotated[Zero | None, NEUTRAL] = None
-    logit_bias: Annotated[Nothing | None, NEUTRAL] = None
+    """A label of the caller's own: those with different ones get even shares when the engine is busy."""
 
     @model_validator(mode="after")
     def _options_of_a_stream(self) -> Self:
@@ -84,6 +98,21 @@ class Request(Strict):
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
 
     @property
+    def urgency(self) -> int:
+        """As the engine has it, where higher goes first."""
+        return -(self.priority or 0)
+
+    @property
+    def label(self) -> str | None:
+        """The caller's name for whom it is."""
+        return self.user
+
+    @property
+    def alternatives(self) -> int | None:
+        """How many likeliest tokens are listed beside each token; None: no log probabilities."""
+        raise NotImplementedError
+
+    @property
     def include_usage(self) -> bool:
         return bool(self.stream_options and self.stream_options.include_usage)
 
@@ -93,6 +122,13 @@ class Request(Strict):
             temperature=temperature if self.temperature is None else self.temperature,
             top_p=1.0 if self.top_p is None else self.top_p,
             top_k=self.top_k or 0,
+            min_p=self.min_p or 0.0,
+            presence_penalty=self.presence_penalty or 0.0,
+            frequency_penalty=self.frequency_penalty or 0.0,
+            repetition_penalty=1.0 if self.repetition_penalty is None else self.repetition_penalty,
+            logit_bias=tuple((int(token), bias) for token, bias in (self.logit_bias or {}).items()),
+            logprobs=self.alternatives,
+            grammar=self.response_format.grammar_of() if self.response_format else None,
             seed=None if self.seed is None else self.seed + choice,
             stop=self.stops,
             max_tokens=max_tokens,
@@ -136,12 +172,6 @@ class ChatMessage(Strict):
         return Message(role="system" if self.role == "developer" else self.role, content=text)
 
 
-class PlainText(Strict):
-    """The response format that is no format."""
-
-    type: Literal["text"]
-
-
 class ChatRequest(Request):
     """A conversation to be continued by the assistant."""
 
@@ -149,14 +179,17 @@ class ChatRequest(Request):
     max_completion_tokens: Tokens | None = None
     """The newer name of max_tokens; where both are given, the smaller counts."""
     safety_identifier: Label | None = None
-    """A label of the caller's own; it changes nothing."""
+    """The newer name of user."""
+    logprobs: bool | None = None
+    """Whether the log probability of every token is told, in the model's own distribution."""
+    top_logprobs: Alternatives | None = None
+    """How many likeliest tokens are told beside each token; wants `logprobs`."""
     prompt_cache_key: Label | None = None
     """A label of the caller's own; it changes nothing."""
 
     audio: Annotated[None, NEUTRAL] = None
     function_call: Annotated[Literal["none", "auto"] | None, NEUTRAL] = None
     functions: Annotated[Empty | None, NEUTRAL] = None
-    logprobs: Annotated[No | None, NEUTRAL] = None
     metadata: Annotated[Nothing | None, NEUTRAL] = None
     modalities: Annotated[Annotated[list[Literal["text"]], Field(min_length=1, max_length=1)] | None, NEUTRAL] = None
     moderation: Annotated[None, NEUTRAL] = None
@@ -165,14 +198,27 @@ class ChatRequest(Request):
     prompt_cache_options: Annotated[None, NEUTRAL] = None
     prompt_cache_retention: Annotated[None, NEUTRAL] = None
     reasoning_effort: Annotated[Literal["none"] | None, NEUTRAL] = None
-    response_format: Annotated[PlainText | None, NEUTRAL] = None
     service_tier: Annotated[Literal["auto", "default"] | None, NEUTRAL] = None
     store: Annotated[No | None, NEUTRAL] = None
     tool_choice: Annotated[Literal["none", "auto"] | None, NEUTRAL] = None
     tools: Annotated[Empty | None, NEUTRAL] = None
-    top_logprobs: Annotated[None, NEUTRAL] = None
     verbosity: Annotated[None, NEUTRAL] = None
     web_search_options: Annotated[None, NEUTRAL] = None
+
+    @model_validator(mode="after")
+    def _alternatives_of_logprobs(self) -> Self:
+        if self.top_logprobs is not None and not self.logprobs:
+            words = "top_logprobs wants logprobs: set logprobs to true, or leave it out"
+            raise PydanticCustomError("invalid_parameter", words, {"param": "top_logprobs"})
+        return self
+
+    @property
+    def label(self) -> str | None:
+        return self.safety_identifier or self.user
+
+    @property
+    def alternatives(self) -> int | None:
+        return (self.top_logprobs or 0) if self.logprobs else None
 
     @property
     def limit(self) -> int | None:
@@ -184,9 +230,10 @@ class CompletionRequest(Request):
     """A raw text to be continued, or several, each on its own."""
 
     prompt: str | Annotated[list[str], Field(min_length=1, max_length=MAX_PROMPTS)]
+    logprobs: Alternatives | None = None
+    """How many likeliest tokens are told beside each token and its log probability, in the model's own distribution."""
     best_of: Annotated[One | None, NEUTRAL] = None
     echo: Annotated[No | None, NEUTRAL] = None
-    logprobs: Annotated[None, NEUTRAL] = None
     suffix: Annotated[None, NEUTRAL] = None
 
     @property
@@ -196,6 +243,10 @@ class CompletionRequest(Request):
     @property
     def answers(self) -> int:
         return len(self.prompts) * self.choices
+
+    @property
+    def alternatives(self) -> int | None:
+        return self.logprobs
 
     @property
     def limit(self) -> int:
