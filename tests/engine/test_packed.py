@@ -57,9 +57,18 @@ QWEN = GROK.model_copy(
     }
 )
 GROK2 = GROK.model_copy(
-    update={"name": "small-grok-2", "shared_width": 40, "shared_multiplier": 0.7, "router_softcap": 30.0}
+    update={
+        "name": "small-grok-2",
+        "shared_width": 40,
+        "shared_multiplier": 0.7,
+        "router_softcap": 30.0,
+        "logit_softcap": 50.0,
+        "attention_temperature_length": 5,
+    }
 )
-PROMPT = [5, 17, 0, 99, 3, 3, 140, 21, 8, 60, 77, 12]
+PROMPT = [5, 17, 2, 99, 3, 3, 140, 21, 8, 60, 77, 12, 31]
+PADDED = [5, 17, 0, 99, 3, 3, 140, 21, 0, 60, 77, 12]
+"""Padding is not looked at."""
 
 
 @pytest.fixture(scope="module", params=[GROK, QWEN, GROK2], ids=lambda spec: spec.name)
@@ -97,14 +106,15 @@ def logits(net: Network, tokens: list[int], cut: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("kernels", [*available_kernels(), "torch"])
+@pytest.mark.parametrize("prompt", [PROMPT, PADDED], ids=["plain", "padded"])
 @pytest.mark.parametrize("cut", [0, 1, 7])
-def test_logits_are_those_of_the_widened_weights(quantised: Path, kernels: str, cut: int):
-    expected = logits(TorchNetwork(load_model(quantised, dtype=torch.float32)), PROMPT, 0)
-    found = logits(network(quantised, kernels), PROMPT, cut)
+def test_logits_are_those_of_the_widened_weights(quantised: Path, kernels: str, prompt: list[int], cut: int):
+    expected = logits(TorchNetwork(load_model(quantised, dtype=torch.float32)), prompt, 0)
+    found = logits(network(quantised, kernels), prompt, cut)
     bf16 = quantised.name == "bf16"
     # Inputs of quantised products are rounded to int8: half a percent each, which a few layers add up.
     error = float((found - expected).norm() / expected.norm())
-    assert error < (1e-5 if bf16 else 0.03)
+    assert error < (1e-5 if bf16 else 0.05)
 
 
 @pytest.mark.parametrize("kernels", available_kernels())

@@ -38,6 +38,10 @@ class RequestCache:
             self.layers[index] = new
         self.capacity = grown
 
+    def address(self, layer: int) -> int:
+        """Where a layer's array begins in memory, until the next `reserve`."""
+        return self.layers[layer].data_ptr()
+
     def hide(self, start: int, tokens: list[int], pad: int | None) -> None:
         """Note which of `tokens`, standing from `start` on, are padding; writing the same tokens again is harmless."""
         if pad is not None and pad in tokens:

@@ -5,12 +5,15 @@ Letters: T tokens, D width, H heads, K key-value heads, C head size, R tokens sa
 
 from __future__ import annotations
 
-from typing import Protocol
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from lindos.engine.attention import attend
+from lindos.engine.cache import RequestCache
 from lindos.model import Transformer
 from lindos.model.experts import route
 from lindos.model.transformer import Block
@@ -19,8 +22,27 @@ from lindos.specs import ModelSpec
 Phase = tuple[Tensor, Tensor]
 
 
+class Piece(NamedTuple):
+    """The rows [first, first + rows) of a step: tokens of one request, from its position `start` on."""
+
+    cache: RequestCache
+    first: int
+    rows: int
+    start: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Whose tokens a step computes. `phase` is what queries and keys are turned by, fp32 [T, C] twice."""
+
+    tokens: list[int]
+    positions_T: Tensor
+    phase: Phase
+    pieces: list[Piece]
+
+
 class Network(Protocol):
-    """A network layer by layer; what lies between `project` and `finish`, attention over caches, is the runner's."""
+    """A network, a layer in two parts: attention over the caches, and the rest."""
 
     spec: ModelSpec
     kv_dtype: torch.dtype
@@ -35,17 +57,31 @@ class Network(Protocol):
         """The residual stream [T, D] of tokens."""
         ...
 
-    def project(self, layer: int, h_TD: Tensor, phase: Phase) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries and keys, turned, and values: [T, H, C], [T, K, C], [T, K, C]."""
+    def attend(self, layer: int, h_TD: Tensor, batch: Batch) -> Tensor:
+        """What attention gathers for each token, [T, H, C]; their keys and values go into the caches."""
         ...
 
     def finish(self, layer: int, h_TD: Tensor, o_THC: Tensor) -> Tensor:
-        """The residual stream after the layer, given what attention gathered."""
+        """The residual stream after the layer, given what attention gathered; may be `h_TD` itself, changed."""
         ...
 
     def logits(self, h_RD: Tensor) -> Tensor:
         """fp32 [R, V]."""
         ...
+
+
+def attend_pieces(
+    layer: int, q_THC: Tensor, k_TKC: Tensor, v_TKC: Tensor, pieces: list[Piece], spec: ModelSpec
+) -> Tensor:
+    """Attention request by request, [T, H, C]; keys and values go into the caches first."""
+    o_THC = torch.empty_like(q_THC)
+    kv_2TKC = torch.stack((k_TKC, v_TKC))
+    for cache, first, rows, start in pieces:
+        stop, end = first + rows, start + rows
+        cached_2KSC = cache.layers[layer]
+        cached_2KSC[:, :, start:end] = kv_2TKC[:, first:stop].transpose(1, 2)
+        o_THC[first:stop] = attend(q_THC[first:stop], cached_2KSC[:, :, :end], cache.visible(end), spec)
+    return o_THC
 
 
 class TorchNetwork:
@@ -63,9 +99,10 @@ class TorchNetwork:
     def embed(self, tokens: list[int]) -> Tensor:
         return self._model.embed(torch.tensor(tokens, device=self.device))
 
-    def project(self, layer: int, h_TD: Tensor, phase: Phase) -> tuple[Tensor, Tensor, Tensor]:
+    def attend(self, layer: int, h_TD: Tensor, batch: Batch) -> Tensor:
         block = self._block(layer)
-        return block.attention.project(block.attend_input(h_TD), phase)
+        projected = block.attention.project(block.attend_input(h_TD), batch.phase)
+        return attend_pieces(layer, *projected, batch.pieces, self.spec)
 
     def finish(self, layer: int, h_TD: Tensor, o_THC: Tensor) -> Tensor:
         block = self._block(layer)

@@ -7,14 +7,15 @@ V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lindos.engine.nativelayers import NativeLayers, PackedLayer
+from lindos.engine.network import Batch, attend_pieces
 from lindos.kernels.packing import Packed, bf16_rows
-from lindos.kernels.products import ExpertTable, Products
+from lindos.kernels.products import NativeProducts, Products
 from lindos.kernels.twins import PackedExpert, activate
 from lindos.model.experts import route
 from lindos.model.formats.packedfiles import PackedSource
@@ -23,20 +24,6 @@ from lindos.model.rope import rotary_phase, rotate
 
 Report = Callable[[int], None]
 """Called with the bytes just read."""
-
-
-@dataclass(frozen=True)
-class PackedLayer:
-    """The weights of one layer; norms that the spec does not have are None."""
-
-    query: Packed
-    key: Packed
-    value: Packed
-    output: Packed
-    shared: PackedExpert | None
-    router_DE: Tensor
-    experts: ExpertTable
-    norms: dict[str, Tensor]
 
 
 class PackedNetwork:
@@ -54,6 +41,7 @@ class PackedNetwork:
         self._head = self._embedding if self.spec.tied_head else self._read.matrix("head")
         self._final_norm = self._read.plain("final_norm")
         self._layers = [self._layer(f"layers.{index}") for index in range(self.spec.layers)]
+        self._native = NativeLayers(self.spec, products, self._layers) if isinstance(products, NativeProducts) else None
 
     def phase(self, positions_T: Tensor) -> tuple[Tensor, Tensor]:
         return rotary_phase(positions_T, self.spec.head_size, self.spec.rope_base, self.spec.rope_scaling)
@@ -63,8 +51,9 @@ class PackedNetwork:
         bits = torch.from_numpy(bf16_rows(self._embedding, np.asarray(tokens)))
         return bits.view(torch.bfloat16).float() * self.spec.embedding_multiplier
 
-    def project(self, layer: int, h_TD: Tensor, phase: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries and keys, turned, and values: [T, H, C], [T, K, C], [T, K, C]."""
+    def attend(self, layer: int, h_TD: Tensor, batch: Batch) -> Tensor:
+        if self._native is not None and not any(piece.cache.hidden for piece in batch.pieces):
+            return self._native.attend(layer, h_TD, batch)
         weights = self._layers[layer]
         x_TD = self._norm(layer, "norm_attention_in", h_TD)
         products = self._products.multiply(x_TD, [weights.query, weights.key, weights.value])
@@ -72,10 +61,12 @@ class PackedNetwork:
         if self.spec.query_key_norms:
             q_THC = self._norm(layer, "attention.query_norm", q_THC)
             k_TKC = self._norm(layer, "attention.key_norm", k_TKC)
-        return rotate(q_THC, phase), rotate(k_TKC, phase), v_TKC
+        turned = rotate(q_THC, batch.phase), rotate(k_TKC, batch.phase)
+        return attend_pieces(layer, *turned, v_TKC, batch.pieces, self.spec)
 
     def finish(self, layer: int, h_TD: Tensor, o_THC: Tensor) -> Tensor:
-        """The residual stream after the layer, given what attention gathered."""
+        if self._native is not None:
+            return self._native.finish(layer, h_TD, o_THC)
         weights = self._layers[layer]
         (attended_TD,) = self._products.multiply(o_THC.flatten(1), [weights.output])
         h_TD = h_TD + self._norm(layer, "norm_attention_out", attended_TD)

@@ -1,7 +1,7 @@
-"""One step of a network: the tokens of many requests as one flat pass, only attention request by request.
+"""One step of a network: the tokens of many requests as one flat pass.
 
-Letters: T tokens of this step over all requests, D width, H heads, K key-value heads, C head size, V vocabulary,
-R requests that sample after this step.
+Letters: T tokens of this step over all requests, D width, H heads, C head size, V vocabulary, R requests that sample
+after this step.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lindos.engine.attention import attend
 from lindos.engine.cache import RequestCache
-from lindos.engine.network import Network
+from lindos.engine.network import Batch, Network, Piece
 from lindos.engine.scheduler import Work
 
 
@@ -30,13 +29,11 @@ class Runner:
         Running the same work again is harmless: everything is written to the position it belongs to.
         """
         network = self._network
-        tokens, positions, spans = self._flatten(work)
-        phase = network.phase(torch.tensor(positions, device=network.device))
-        h_TD = network.embed(tokens)
-        last = [stop - 1 for (_, stop), item in zip(spans, work, strict=True) if item.samples]
+        batch = self._batch(work)
+        h_TD = network.embed(batch.tokens)
+        last = [piece.first + piece.rows - 1 for piece, item in zip(batch.pieces, work, strict=True) if item.samples]
         for layer in range(network.spec.layers):
-            q_THC, k_TKC, v_TKC = network.project(layer, h_TD, phase)
-            o_THC = self._attend(layer, q_THC, torch.stack((k_TKC, v_TKC)), work, spans)
+            o_THC = network.attend(layer, h_TD, batch)
             if layer == network.spec.layers - 1:
                 # After the last attention only the tokens that are sampled from matter.
                 h_TD, o_THC = h_TD[last], o_THC[last]
@@ -44,31 +41,20 @@ class Runner:
                 h_TD = network.finish(layer, h_TD, o_THC)
         return network.logits(h_TD)
 
-    def _flatten(self, work: Sequence[Work]) -> tuple[list[int], list[int], list[tuple[int, int]]]:
-        """Tokens and their positions, and each request's span among them; its cache is made ready on the way."""
+    def _batch(self, work: Sequence[Work]) -> Batch:
+        """The tokens and where they stand; each request's cache is made ready on the way."""
+        network, spec = self._network, self._network.spec
         tokens: list[int] = []
         positions: list[int] = []
-        spans = []
-        spec = self._network.spec
+        pieces: list[Piece] = []
         for request, start, end in work:
             if request.cache is None:
-                request.cache = RequestCache(spec, dtype=self._network.kv_dtype, device=self._network.device)
+                request.cache = RequestCache(spec, dtype=network.kv_dtype, device=network.device)
             request.cache.reserve(len(request.tokens))
             fed = request.tokens[start:end]
             request.cache.hide(start, fed, spec.pad_token)
-            spans.append((len(tokens), len(tokens) + len(fed)))
+            pieces.append(Piece(request.cache, len(tokens), len(fed), start))
             tokens += fed
             positions += range(start, end)
-        return tokens, positions, spans
-
-    def _attend(
-        self, layer: int, q_THC: Tensor, kv_2TKC: Tensor, work: Sequence[Work], spans: list[tuple[int, int]]
-    ) -> Tensor:
-        o_THC = torch.empty_like(q_THC)
-        for (request, start, end), (first, stop) in zip(work, spans, strict=True):
-            assert request.cache is not None
-            cached_2KSC = request.cache.layers[layer]
-            cached_2KSC[:, :, start:end] = kv_2TKC[:, first:stop].transpose(1, 2)
-            visible_S = request.cache.visible(end)
-            o_THC[first:stop] = attend(q_THC[first:stop], cached_2KSC[:, :, :end], visible_S, self._network.spec)
-        return o_THC
+        positions_T = torch.tensor(positions, device=network.device)
+        return Batch(tokens, positions_T, network.phase(positions_T), pieces)

@@ -5,7 +5,7 @@ Letters: T tokens, N outputs, K inputs, D width, F expert width, k choices.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
@@ -78,7 +78,7 @@ class NativeProducts:
     def multiply(self, x_TK: Tensor, matrices: Sequence[Packed]) -> list[Tensor]:
         x_TK = x_TK.contiguous()
         outs = [torch.empty(x_TK.shape[0], matrix.rows) for matrix in matrices]
-        self._kernels.multiply(x_TK, [self._matrix(matrix) for matrix in matrices], outs)
+        self._kernels.multiply(x_TK, [self.view(matrix) for matrix in matrices], outs)
         return outs
 
     def table(self, experts: int, activation: Activation) -> ExpertTable:
@@ -90,7 +90,17 @@ class NativeProducts:
         self._kernels.mix(table.native, x_TD.contiguous(), chosen_Tk.contiguous(), gates_Tk.contiguous(), out_TD)
         return out_TD
 
-    def _matrix(self, packed: Packed) -> Any:
+    def network(self, shape: Mapping[str, int | float | bool]) -> Any:
+        """An empty native network of these sizes, see `native/bindings.hpp`, on the threads of these products."""
+        return self._native.Network(self._kernels, dict(shape))
+
+    def native_table(self, table: ExpertTable) -> Any:
+        """The compiled side of a table made by `table`."""
+        assert isinstance(table, _NativeTable)
+        return table.native
+
+    def view(self, packed: Packed) -> Any:
+        """The compiled side's view of a packed matrix."""
         # Made once a matrix: the check of a buffer costs as much as a small product.
         view = self._views.get(packed)
         if view is None:

@@ -7,6 +7,7 @@
 
 #include <initializer_list>
 
+#include "loops.hpp"
 #include "scalar.hpp"
 
 namespace lindos {
@@ -240,7 +241,7 @@ void strip(const Matrix& matrix, int64_t index, const Input* inputs, int64_t cou
 }
 
 // e^x to 2 units in the last place: 2^n e^r with r within half a ln 2, by its Taylor series to the sixth power.
-__m256 exponential(__m256 x) {
+__m256 exponential8(__m256 x) {
   x = _mm256_min_ps(_mm256_max_ps(x, _mm256_set1_ps(-87.0f)), _mm256_set1_ps(88.0f));
   const __m256 n = _mm256_round_ps(_mm256_mul_ps(x, _mm256_set1_ps(1.44269504f)), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   __m256 r = _mm256_fnmadd_ps(n, _mm256_set1_ps(0.693359375f), x);
@@ -258,7 +259,7 @@ __m256 activate8(__m256 x, bool silu) {
     const __m256 cubic = _mm256_fmadd_ps(_mm256_mul_ps(x, x), _mm256_set1_ps(0.044715f), _mm256_set1_ps(1.0f));
     exponent = _mm256_mul_ps(_mm256_mul_ps(x, cubic), _mm256_set1_ps(2.0f * 0.7978845608028654f));
   }
-  const __m256 e = exponential(_mm256_sub_ps(_mm256_setzero_ps(), exponent));
+  const __m256 e = exponential8(_mm256_sub_ps(_mm256_setzero_ps(), exponent));
   return _mm256_div_ps(x, _mm256_add_ps(_mm256_set1_ps(1.0f), e));
 }
 
@@ -271,14 +272,10 @@ void gated(const float* g, const float* u, float* h, int64_t count, Activation a
   for (; i < count; ++i) h[i] = activate(g[i], silu) * u[i];
 }
 
-void add_scaled(float* out, const float* y, float weight, int64_t count) {
-  for (int64_t i = 0; i < count; ++i) out[i] += weight * y[i];
-}
-
 }  // namespace
 
 const Isa* avx2_isa() {
-  static const Isa isa{"avx2", quantise, strip, gated, add_scaled};
+  static const Isa isa{"avx2", quantise, strip, gated, add_scaled, dot, norm, softmax, softcap, turn, attend};
   return &isa;
 }
 

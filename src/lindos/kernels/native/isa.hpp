@@ -15,6 +15,17 @@ struct Isa {
   void (*gated)(const float* g, const float* u, float* h, int64_t count, Activation activation);
   // out += weight * y.
   void (*add_scaled)(float* out, const float* y, float weight, int64_t count);
+  float (*dot)(const float* a, const float* b, int64_t count);
+  // out = x / sqrt(mean(x^2) + eps) * scale; out may be x.
+  void (*norm)(const float* x, const float* scale, int64_t count, float eps, float* out);
+  void (*softmax)(float* x, int64_t count);
+  void (*softcap)(float* x, int64_t count, float cap);
+  // Rotary positions of one head, in place: pairs (i, i + size / 2).
+  void (*turn)(float* x, const float* cosines, const float* sines, int64_t size);
+  // One query over `keys` keys and values [keys, size]: softmax(temperature * cap(scale * q.k)) . v; a cap of 0 is
+  // none. `scores` has room for the keys.
+  void (*attend)(const float* q, const float* k, const float* v, int64_t keys, int64_t size, float scale, float cap,
+                 float temperature, float* scores, float* out);
 };
 
 const Isa& portable_isa();

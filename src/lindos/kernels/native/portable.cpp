@@ -1,5 +1,6 @@
 // Plain C++, for any processor: what the others are held against.
 #include "isa.hpp"
+#include "loops.hpp"
 #include "scalar.hpp"
 
 namespace lindos {
@@ -89,14 +90,10 @@ void gated(const float* g, const float* u, float* h, int64_t count, Activation a
   for (int64_t i = 0; i < count; ++i) h[i] = activate(g[i], activation == Activation::silu) * u[i];
 }
 
-void add_scaled(float* out, const float* y, float weight, int64_t count) {
-  for (int64_t i = 0; i < count; ++i) out[i] += weight * y[i];
-}
-
 }  // namespace
 
 const Isa& portable_isa() {
-  static const Isa isa{"portable", quantise, strip, gated, add_scaled};
+  static const Isa isa{"portable", quantise, strip, gated, add_scaled, dot, norm, softmax, softcap, turn, attend};
   return isa;
 }
 

@@ -1,0 +1,96 @@
+"""The layers of a quantised model in the kernels' hands: each in two calls, between which nothing waits for Python.
+
+Letters: T tokens, D width, H heads, C head size, E experts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lindos.engine.network import Batch
+from lindos.kernels.packing import Packed
+from lindos.kernels.products import ExpertTable, NativeProducts
+from lindos.kernels.twins import PackedExpert
+from lindos.model.attention import attention_temperature
+from lindos.specs import ModelSpec
+
+NORMS = (
+    "norm_attention_in",
+    "norm_attention_out",
+    "norm_experts_in",
+    "norm_experts_out",
+    "attention.query_norm",
+    "attention.key_norm",
+)
+"""In the order in which the kernels take them."""
+
+
+@dataclass(frozen=True)
+class PackedLayer:
+    """The weights of one layer; `norms` holds those that the spec has."""
+
+    query: Packed
+    key: Packed
+    value: Packed
+    output: Packed
+    shared: PackedExpert | None
+    router_DE: Tensor
+    experts: ExpertTable
+    norms: dict[str, Tensor]
+
+
+class NativeLayers:
+    """What `PackedNetwork` asks of its layers, by the compiled kernels."""
+
+    def __init__(self, spec: ModelSpec, products: NativeProducts, layers: Sequence[PackedLayer]) -> None:
+        self._spec = spec
+        self._network = products.network(_shape(spec))
+        for layer in layers:
+            self._network.add(
+                *(products.view(matrix) for matrix in (layer.query, layer.key, layer.value, layer.output)),
+                norms=[layer.norms.get(name) for name in NORMS],
+                router=layer.router_DE.t().contiguous(),
+                table=products.native_table(layer.experts),
+                shared=[] if layer.shared is None else [products.view(part) for part in layer.shared],
+            )
+
+    def attend(self, layer: int, h_TD: Tensor, batch: Batch) -> Tensor:
+        """As `Network.attend`, for caches in fp32 without hidden positions."""
+        sequences = np.array(
+            [
+                (first, count, start, cache.capacity, cache.address(layer))
+                for cache, first, count, start in batch.pieces
+            ],
+            dtype=np.int64,
+        )
+        temperatures_T = attention_temperature(batch.positions_T, self._spec.attention_temperature_length)
+        o_TI = torch.empty(h_TD.shape[0], self._spec.heads * self._spec.head_size)
+        self._network.attend(layer, h_TD, sequences, *batch.phase, temperatures_T, o_TI)
+        return o_TI.unflatten(1, (self._spec.heads, -1))
+
+    def finish(self, layer: int, h_TD: Tensor, o_THC: Tensor) -> Tensor:
+        """As `Network.finish`; `h_TD` is changed and given back."""
+        self._network.finish(layer, o_THC.flatten(1), h_TD)
+        return h_TD
+
+
+def _shape(spec: ModelSpec) -> dict[str, int | float | bool]:
+    return {
+        "width": spec.width,
+        "heads": spec.heads,
+        "kv_heads": spec.kv_heads,
+        "size": spec.head_size,
+        "choices": spec.experts_per_token,
+        "eps": spec.norm_eps,
+        "score_scale": spec.score_scale,
+        "attention_cap": spec.attention_softcap or 0.0,
+        "router_cap": spec.router_softcap or 0.0,
+        "renormalise": spec.renormalise_gates,
+        "shared_multiplier": spec.shared_multiplier,
+        "activation": 1 if spec.activation == "silu" else 0,
+    }

@@ -1,0 +1,66 @@
+// A decoder layer in two calls: attention over the caches of many sequences, and what follows it.
+#pragma once
+
+#include <vector>
+
+#include "experts.hpp"
+
+namespace lindos {
+
+struct Shape {
+  int64_t width, heads, kv_heads, size;
+  int64_t choices;       // experts a token
+  float eps;
+  float score_scale, attention_cap, router_cap;  // a cap of 0 is none
+  bool renormalise;
+  float shared_multiplier;
+  Activation activation;
+};
+
+// Norms that the model does not have are null.
+struct Layer {
+  Matrix query, key, value, output;
+  const float *norm_attention_in, *norm_attention_out, *norm_experts_in, *norm_experts_out, *query_norm, *key_norm;
+  const float* router;  // [experts, width]
+  int64_t experts;
+  bool shared;
+  Expert shared_expert;
+};
+
+// Rows [first, first + count) of a step belong to one sequence and stand at its positions start, start + 1, ...
+// Its cache holds keys then values, each [kv_heads, capacity, size] in fp32.
+struct Sequence {
+  int64_t first, count, start, capacity;
+  float* cache;
+};
+
+class Step {
+ public:
+  // What attention gathers for each row, [rows, heads * size]; keys and values of the rows go into the caches.
+  // `cosines` and `sines` are [rows, size]; `temperatures`, one a row, multiply the scores, null for none.
+  void attend(Pool& pool, const Isa& isa, const Shape& shape, const Layer& layer, const float* h, int64_t rows,
+              const std::vector<Sequence>& sequences, const float* cosines, const float* sines,
+              const float* temperatures, float* out);
+
+  // The residual stream h [rows, width] after attention's result o [rows, heads * size] and the experts, in place.
+  void finish(Pool& pool, const Isa& isa, const Shape& shape, const Layer& layer,
+              const std::vector<const Expert*>& experts, const float* o, int64_t rows, float* h);
+
+  // The experts that rows of h with o would choose, [rows, choices], after adding attention's result to h; `mix` goes
+  // on from there. For callers that must first fetch what is chosen.
+  void route(Pool& pool, const Isa& isa, const Shape& shape, const Layer& layer, const float* o, int64_t rows, float* h);
+  const std::vector<int32_t>& chosen() const { return chosen_; }
+  void mix(Pool& pool, const Isa& isa, const Shape& shape, const Layer& layer,
+           const std::vector<const Expert*>& experts, int64_t rows, float* h);
+
+ private:
+  void choose(const Isa& isa, const Shape& shape, const Layer& layer, const float* x, float* probabilities,
+              int32_t* chosen, float* gates) const;
+
+  Inputs inputs_;
+  Experts experts_;
+  Buffer<float> x_, q_, k_, v_, y_, g_, u_, scores_, probabilities_, gates_;
+  std::vector<int32_t> chosen_;
+};
+
+}  // namespace lindos
