@@ -21,7 +21,7 @@ module = importlib.util.module_from_spec(spec)
 sys.modules["lindos.kernels._native"] = module
 spec.loader.exec_module(module)
 import pytest
-chosen = ["tests/kernels/test_products.py", "-k", "not without_the_compiled"]
+chosen = ["tests/kernels/test_products.py", "tests/kernels/test_network.py", "-k", "not without_the_compiled"]
 sys.exit(pytest.main(["-q", "-s", "-p", "no:cacheprovider", *chosen]))
 """
 

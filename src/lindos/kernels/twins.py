@@ -1,6 +1,7 @@
 """What each native kernel computes, in PyTorch: the definition its result is held against, and what serves without it.
 
-Letters: T tokens, N outputs, K inputs, G groups of 32 inputs, D width, F expert width, k choices.
+Letters: T tokens, N outputs, K inputs, G groups of 32 inputs, D width, F expert width, E experts, k choices, H heads,
+J key-value heads, S keys, C head size.
 """
 
 from __future__ import annotations
@@ -66,3 +67,43 @@ def mix(
         y_RD = multiply(h_RF, experts[e].down, inputs)
         out_TD.index_add_(0, token_R, y_RD * gates_Tk[token_R, choice_R, None])
     return out_TD
+
+
+def norm(x_TD: Tensor, scale_D: Tensor, eps: float) -> Tensor:
+    """RMSNorm: x / sqrt(mean(x^2) + eps) * scale."""
+    return x_TD * torch.rsqrt(x_TD.square().mean(-1, keepdim=True) + eps) * scale_D
+
+
+def turn(x_THC: Tensor, cosines_TC: Tensor, sines_TC: Tensor) -> Tensor:
+    """Rotary positions, rotate-half form."""
+    low, high = x_THC.chunk(2, -1)
+    return x_THC * cosines_TC[:, None] + torch.cat((-high, low), -1) * sines_TC[:, None]
+
+
+def attend(
+    q_THC: Tensor, k_JSC: Tensor, v_JSC: Tensor, *, scale: float, cap: float, temperature_T: Tensor | None
+) -> Tensor:
+    """softmax(temperature * cap(scale * q·k)) · v, causal, the last query at the last key; a cap of 0 is none.
+
+    Query head h reads key-value head h // (H / J). Returns [T, H, C].
+    """
+    tokens, heads, _ = q_THC.shape
+    keys = k_JSC.shape[1]
+    group = heads // k_JSC.shape[0]
+    scores_HTS = torch.einsum("thc,hsc->hts", q_THC, k_JSC.repeat_interleave(group, 0)) * scale
+    if cap:
+        scores_HTS = cap * torch.tanh(scores_HTS / cap)
+    if temperature_T is not None:
+        scores_HTS = scores_HTS * temperature_T[:, None]
+    later_TS = torch.arange(keys) > torch.arange(keys - tokens, keys)[:, None]
+    weights_HTS = scores_HTS.masked_fill(later_TS, -torch.inf).softmax(-1)
+    return torch.einsum("hts,hsc->thc", weights_HTS, v_JSC.repeat_interleave(group, 0))
+
+
+def choose(x_TD: Tensor, router_ED: Tensor, choices: int, *, cap: float, renormalise: bool) -> tuple[Tensor, Tensor]:
+    """Softmax over all experts, then the best `choices`: their numbers and gates, [T, k] each, best first."""
+    logits_TE = x_TD @ router_ED.t()
+    if cap:
+        logits_TE = cap * torch.tanh(logits_TE / cap)
+    gates_Tk, chosen_Tk = logits_TE.softmax(-1).topk(choices, -1)
+    return chosen_Tk, gates_Tk / gates_Tk.sum(-1, keepdim=True) if renormalise else gates_Tk
