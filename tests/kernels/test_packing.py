@@ -15,10 +15,10 @@ from lindos.kernels.packing import (
     Packed,
     PackingError,
     Quantised,
-    bf16_rows,
     pack,
     pack_bf16,
     packed_bytes,
+    rows_of,
     unpack,
     unpack_bf16,
 )
@@ -53,8 +53,15 @@ def test_bf16_comes_back_bit_for_bit(rows: int, columns: int, seed: int):
     there = pack_bf16(bits)
     assert there.data.size == packed_bytes("bf16", rows, columns)
     np.testing.assert_array_equal(unpack_bf16(there), bits)
+
+
+@given(sizes, sizes, seeds, st.sampled_from(["bf16", "int8"]))
+def test_rows_are_looked_up_as_they_are(rows: int, columns: int, seed: int, format):
+    there = packed(weights(rows, columns, seed), format)
     some = np.random.default_rng(seed).integers(0, rows, 5)
-    np.testing.assert_array_equal(bf16_rows(there, some), bits[some])
+    np.testing.assert_array_equal(rows_of(there, some), weights_of(there).numpy()[some])
+    with pytest.raises(PackingError, match="int4 are not looked up"):
+        rows_of(packed(torch.ones(4, 8), "int4"), some)
 
 
 @given(st.integers(1, 20), st.integers(1, 4), seeds)

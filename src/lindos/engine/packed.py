@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lindos.engine.nativelayers import NativeLayers, PackedLayer
 from lindos.engine.network import Batch, attend_pieces
-from lindos.kernels.packing import Packed, bf16_rows
+from lindos.kernels.packing import Packed, rows_of
 from lindos.kernels.products import NativeProducts, Products
 from lindos.kernels.twins import PackedExpert, activate
 from lindos.model.experts import route
@@ -48,8 +48,8 @@ class PackedNetwork:
 
     def embed(self, tokens: list[int]) -> Tensor:
         """The residual stream [T, D] of tokens."""
-        bits = torch.from_numpy(bf16_rows(self._embedding, np.asarray(tokens)))
-        return bits.view(torch.bfloat16).float() * self.spec.embedding_multiplier
+        rows = torch.from_numpy(rows_of(self._embedding, np.asarray(tokens)))
+        return rows * self.spec.embedding_multiplier
 
     def attend(self, layer: int, h_TD: Tensor, batch: Batch) -> Tensor:
         if self._native is not None and not any(piece.cache.hidden for piece in batch.pieces):

@@ -120,12 +120,24 @@ def unpack_bf16(packed: Packed) -> NDArray[np.uint16]:
     return np.ascontiguousarray(bits[: packed.rows, : packed.columns])
 
 
-def bf16_rows(packed: Packed, rows: NDArray[np.integer]) -> NDArray[np.uint16]:
-    """The bits of some rows of a packed bf16 matrix, [len(rows), K]: what an embedding looks up."""
+def rows_of(packed: Packed, rows: NDArray[np.integer]) -> NDArray[np.float32]:
+    """Some rows of a packed bf16 or int8 matrix, [len(rows), K]: what an embedding looks up."""
     strips, groups = _cut(packed.rows, packed.columns)
-    whole = packed.data[: packed_bytes("bf16", packed.rows, packed.columns)].view(np.uint16)
-    pairs = whole.reshape(strips, groups * GROUP // 2, STRIP, 2)[rows // STRIP, :, rows % STRIP]
-    return pairs.reshape(len(rows), -1)[:, : packed.columns]
+    whole = packed.data[: packed_bytes(packed.format, packed.rows, packed.columns)].reshape(strips, -1)
+    strip, lane = rows // STRIP, rows % STRIP
+    if packed.format == "bf16":
+        pairs = whole.view(np.uint16).reshape(strips, -1, STRIP, 2)[strip, :, lane]
+        found = (pairs.reshape(len(rows), -1).astype(np.uint32) << 16).view(np.float32)
+    elif packed.format == "int8":
+        head = _scale_bytes("int8", groups)
+        scales = whole[:, : groups * STRIP * 2].view(np.float16).reshape(strips, groups, STRIP)[strip, :, lane]
+        fours = whole[:, head:].view(np.int8).reshape(strips, -1, 2, STRIP, 4)[strip, :, :, lane]
+        values = fours.reshape(len(rows), groups, GROUP // 8, 8)[..., np.argsort(ORDER)]
+        widened = values.reshape(len(rows), groups, GROUP) * (scales.astype(np.float32) * packed.multiplier)[..., None]
+        found = widened.reshape(len(rows), -1)
+    else:
+        raise PackingError(f"rows of a matrix in {packed.format} are not looked up one by one")
+    return np.ascontiguousarray(found[:, : packed.columns])
 
 
 def _cut(rows: int, columns: int) -> tuple[int, int]:

@@ -53,7 +53,7 @@ def grouped(weights_NK: Tensor) -> Tensor:
     """fp32 [N, G, 32], the last group filled up with zeros."""
     rows, columns = weights_NK.shape
     padded = torch.nn.functional.pad(weights_NK.float(), (0, -columns % GROUP))
-    return padded.view(rows, -1, GROUP)
+    return padded.view(rows, padded.shape[1] // GROUP, GROUP)
 
 
 def dequantise(quantised: Quantised, *, multiplier: float = 1.0) -> Tensor:

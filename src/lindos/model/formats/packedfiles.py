@@ -3,7 +3,7 @@
 `config.json` is {"format": "lindos-packed-1", "layout": 1, "weights": "int4", "spec": {...}}. Matrices are tensors of
 bytes (type I8) under Lindos's names, packed [out, in] as `lindos.kernels.packing` says; an expert's are apart,
 `layers.N.experts.gate.E`, and lie one behind the other from a multiple of 4096 bytes on, so that an expert is one
-aligned read. Embedding and head are packed bf16, norms and routers fp32.
+aligned read. Embedding and head are int8 beside int4 matrices, too; norms and routers fp32.
 """
 
 from __future__ import annotations
@@ -53,12 +53,17 @@ def is_packed(directory: Path) -> bool:
     return config.is_file() and str(read_table(config).get("format", "")).startswith("lindos-packed-")
 
 
+def vocabulary_format(weights: Weights) -> Weights:
+    """Of embedding and head: what they lose in int4 is out of all proportion to their size."""
+    return "bf16" if weights == "bf16" else "int8"
+
+
 def matrices(name: str, shape: tuple[int, ...], weights: Weights) -> list[Matrix]:
     """What one of Lindos's tensors is packed as; nothing where it stays as it is (see `stays_fp32`)."""
     if stays_fp32(name):
         return []
     if name in {"embedding", "head"}:  # [V, D], outputs first already
-        return [Matrix(name, "bf16", *shape)]
+        return [Matrix(name, vocabulary_format(weights), *shape)]
     if len(shape) == 2:
         return [Matrix(name, weights, shape[1], shape[0])]
     experts, inputs, outputs = shape

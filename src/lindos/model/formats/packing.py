@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lindos.kernels.packing import LAYOUT_VERSION, STRIP, packed_bytes
 from lindos.kernels.quantising import packed, weights_of
-from lindos.model.formats.packedfiles import ALIGNMENT, FORMAT, Weights, layer_groups, matrices
+from lindos.model.formats.packedfiles import ALIGNMENT, FORMAT, Weights, layer_groups, matrices, vocabulary_format
 from lindos.model.formats.sinks import Piece, Sink
 from lindos.model.formats.source import FormatError, TensorInfo, TensorSource
 from lindos.model.formats.tensorfiles import Entry
@@ -64,7 +64,7 @@ class PackedSink(Sink):
         if not found:
             yield info.name, rows.start, block.float()
         elif info.name in {"embedding", "head"}:
-            yield from self._packed(found[0].name, block, rows.start, "bf16")
+            yield from self._packed(found[0].name, block, rows.start, vocabulary_format(self.weights))
         elif len(info.shape) == 2:
             yield from self._packed(found[0].name, block.t(), 0, self.weights)
         else:
@@ -87,7 +87,7 @@ class PackedSink(Sink):
         if not found:
             return block.float()
         if info.name in {"embedding", "head"}:
-            return block.to(torch.bfloat16).float()
+            return weights_of(packed(block, vocabulary_format(self.weights)))
         if len(info.shape) == 2:
             return weights_of(packed(block.t(), self.weights)).t()
         return torch.stack([weights_of(packed(matrix.t(), self.weights)).t() for matrix in block])
