@@ -86,6 +86,12 @@ def test_rounding_is_as_near_as_its_format_allows(rows: int, columns: int, seed:
         assert bool(((dequantise(q) - w).abs() <= allowed).all())
 
 
+@pytest.mark.parametrize("format", ["int8", "int4"])
+def test_weights_too_small_for_any_scale_are_zeros(format):
+    for size in (1e-38, 1e-40, 1e-45):
+        assert float(weights_of(packed(torch.full((2, 40), size), format)).abs().max()) == 0
+
+
 def test_zeros_and_a_power_of_two_on_the_scales():
     assert float(weights_of(packed(torch.zeros(3, 40), "int4")).abs().max()) == 0
     q = quantise(torch.randn(4, 64), "int8")

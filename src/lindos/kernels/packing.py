@@ -133,11 +133,12 @@ def rows_of(packed: Packed, rows: NDArray[np.integer]) -> NDArray[np.float32]:
         scales = whole[:, : groups * STRIP * 2].view(np.float16).reshape(strips, groups, STRIP)[strip, :, lane]
         fours = whole[:, head:].view(np.int8).reshape(strips, -1, 2, STRIP, 4)[strip, :, :, lane]
         values = fours.reshape(len(rows), groups, GROUP // 8, 8)[..., np.argsort(ORDER)]
-        widened = values.reshape(len(rows), groups, GROUP) * (scales.astype(np.float32) * packed.multiplier)[..., None]
+        scales = scales.astype(np.float32) * np.float32(packed.multiplier)
+        widened = values.reshape(len(rows), groups, GROUP) * scales[..., None]
         found = widened.reshape(len(rows), -1)
     else:
         raise PackingError(f"rows of a matrix in {packed.format} are not looked up one by one")
-    return np.ascontiguousarray(found[:, : packed.columns])
+    return np.ascontiguousarray(found[:, : packed.columns], dtype=np.float32)
 
 
 def _cut(rows: int, columns: int) -> tuple[int, int]:

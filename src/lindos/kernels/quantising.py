@@ -39,7 +39,9 @@ def rounded(groups_NGW: Tensor, scales_NG: Tensor, format: Whole, columns: int) 
     stored = scales_NG.to(torch.float16)
     if not bool(torch.isfinite(stored).all()):
         raise ValueError("weights that are not finite, or too large for fp16 scales, cannot be quantised")
-    inverse = torch.where(scales_NG == 0, torch.zeros_like(scales_NG), 1.0 / scales_NG)
+    # Below the smallest normal number an inverse is infinite, and fp16 holds no scale: such groups are zeros.
+    nothing = scales_NG.abs() < torch.finfo(torch.float32).tiny
+    inverse = torch.where(nothing, torch.zeros_like(scales_NG), 1.0 / scales_NG)
     scaled = groups_NGW * inverse[..., None]
     if format == "int8":  # half away from zero, as C's roundf
         values = (torch.sign(scaled) * torch.floor(scaled.abs() + 0.5)).clamp(-127, 127)

@@ -29,7 +29,8 @@ struct Isa {
 };
 
 const Isa& portable_isa();
-const Isa* avx2_isa();  // null where it was not compiled
+const Isa* avx2_isa();  // null where it was not compiled, as those below
+const Isa* vnni_isa();
 
 // The best this processor has, or the named one; throws std::invalid_argument for one it cannot run.
 const Isa& choose_isa(const char* name);
