@@ -254,6 +254,6 @@ def test_the_command_converts_and_checks(official, tmp_path):
 def test_the_command_says_what_is_missing(official, tmp_path):
     assert "say where the result goes" in invoke("convert", official).output
     assert "one directory" in invoke("convert", "--check", official, tmp_path / "it").output
-    assert "'gguf'" in invoke("convert", official, tmp_path / "it", "--to", "gguf").output
+    assert "'onnx'" in invoke("convert", official, tmp_path / "it", "--to", "onnx").output
     result = invoke("convert", tmp_path / "nothing", tmp_path / "it")
     assert isinstance(result.exception, FormatError)

@@ -22,6 +22,9 @@ class Target(StrEnum):
     OWN = "own"
     SGLANG = "sglang"
     KEYFAN = "keyfan"
+    MIXTRAL = "mixtral"
+    QWEN3_MOE = "qwen3-moe"
+    GGUF = "gguf"
 
 
 class Dtype(StrEnum):
@@ -31,10 +34,13 @@ class Dtype(StrEnum):
     BF16 = "bf16"
     FP32 = "fp32"
     INT8 = "int8"
+    F16 = "f16"
+    Q8_0 = "q8_0"
+    Q4_0 = "q4_0"
 
 
 class Weights(StrEnum):
-    """What a quantised model's matrices are stored as; embedding and head are bf16, norms and routers fp32."""
+    """What a quantised model's matrices are stored as; embedding and head are int8 at least, norms and routers fp32."""
 
     INT4 = "int4"
     INT8 = "int8"
@@ -42,16 +48,20 @@ class Weights(StrEnum):
 
 
 def command(
-    source: Annotated[Path, typer.Argument(metavar="SRC", help="A model directory of any format.")],
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="A model directory of any format, or a GGUF file.")],
     destination: Annotated[
-        Path | None, typer.Argument(metavar="DST", help="Where the result goes; new or empty.")
+        Path | None,
+        typer.Argument(
+            metavar="DST", help="Where the result goes: a new or empty directory; a name ending in .gguf for GGUF."
+        ),
     ] = None,
-    to: Annotated[Target, typer.Option(help="The format of the result.")] = Target.OWN,
+    to: Annotated[Target, typer.Option(help="The format of the result; see docs/formats.md.")] = Target.OWN,
     dtype: Annotated[
         Dtype,
         typer.Option(
             help="What matrices are stored as. keep: as in the source, without loss "
-            "(only the own format holds int8; elsewhere it becomes bf16)."
+            "(the release's int8 only in the own format; elsewhere it becomes bf16). own: bf16, fp32 or int8; "
+            "gguf: bf16, fp32, f16, q8_0 or q4_0; others: bf16 or fp32."
         ),
     ] = Dtype.KEEP,
     quantise: Annotated[
@@ -79,8 +89,9 @@ def command(
 ) -> None:
     """Convert a checkpoint between formats, matrix by matrix.
 
-    Reads the release's pickles (nothing in them is executed), safetensors in SGLang's and keyfan's names and Lindos's
-    own directories. An interrupted conversion continues when the same command is run again. DST appears only when
+    Reads the release's pickles (nothing in them is executed); safetensors in SGLang's names (Grok-1, Grok-2), keyfan's
+    (Grok-1) and transformers' (Mixtral, Qwen3-MoE); GGUF of these; Lindos's own and quantised directories. An
+    interrupted conversion continues when the same command is run again. DST appears only when
     it is complete and verified.
     """
     if check:
@@ -139,7 +150,8 @@ def _shown_in(bar: Progress) -> Callable[[str, int, int], None]:
 
 
 def _tell(report: Report) -> None:
-    again = f" ({report.reused} of them from an earlier run)" if report.reused else ""
+    part = f"{report.reused} of them" if report.files > 1 else "part of it"
+    again = f" ({part} from an earlier run)" if report.reused else ""
     files = f"{report.files} file{'s' if report.files > 1 else ''}"
     typer.echo(f"{report.destination}: {files} of tensors{again}, {report.bytes:,} bytes, from {report.source_format}")
     if report.comparison is None:

@@ -8,15 +8,21 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, cast
 
 from lindos.model.formats.checksums import write_checksums
 from lindos.model.formats.companions import check_tokenizer, copy_companions
 from lindos.model.formats.compare import Comparison, compare
+from lindos.model.formats.gguf.embedded import TEMPLATE, embedded_files, passed_keys
+from lindos.model.formats.gguf.sink import CHOSEN, GgufSink
+from lindos.model.formats.gguf.source import GgufSource
+from lindos.model.formats.gguf.tokenizers import tokenizer_keys
+from lindos.model.formats.gguf.writing import GgufWorkspace, plan_stretches
 from lindos.model.formats.opening import open_source
 from lindos.model.formats.packedfiles import Weights
 from lindos.model.formats.packing import PackedSink
 from lindos.model.formats.shards import SHARD_BYTES, Shard, plan_shards, write_index, write_json, write_shard
-from lindos.model.formats.sinks import Choice, Sink, sink_for
+from lindos.model.formats.sinks import CHOICES, Choice, Sink, sink_for
 from lindos.model.formats.source import FormatError, TensorSource
 from lindos.model.formats.workspace import LOCK, STATE, Workspace, require_free
 
@@ -32,7 +38,7 @@ class Report:
     source_format: str
     files: int
     reused: int
-    """Files that an earlier, interrupted run had finished."""
+    """Files that an earlier, interrupted run had finished; of a GGUF file, stretches."""
     bytes: int
     comparison: Comparison | None
 
@@ -42,7 +48,7 @@ def convert(
     destination: Path | str,
     *,
     to: str = "own",
-    dtype: Choice = "keep",
+    dtype: Choice | Literal["f16", "q8_0", "q4_0"] = "keep",
     quantise: Weights | None = None,
     spec: Path | str | None = None,
     tokenizer: Path | None = None,
@@ -52,7 +58,7 @@ def convert(
     progress: Progress | None = None,
 ) -> Report:
     """Write the checkpoint in `source` (of any format) to `destination` in the format `to`; with `quantise` in the
-    kernels' layout, see `packedfiles`, and `to` and `dtype` play no part.
+    kernels' layout, see `packedfiles`, and `to` and `dtype` play no part. With `to="gguf"` the destination is a file.
 
     `destination` must be new or empty and appears only when complete; until then the work is in `destination.partial`,
     where the same call takes it up again. Memory holds one matrix (one expert's, or a block of the embedding) and its
@@ -66,30 +72,65 @@ def convert(
     opened = open_source(source, spec)
     if tokenizer is not None:
         check_tokenizer(tokenizer, opened.spec.vocabulary)
-    sink = PackedSink(quantise) if quantise else sink_for(to, dtype, opened.spec)
-    shards = plan_shards(opened.tensors.values(), sink, shard_bytes)
+    sink = _sink(opened, to, dtype, quantise, tokenizer)
+    companions: dict[str, bytes] = {}
+    if isinstance(sink, GgufSink):
+        shards = plan_stretches(opened.tensors.values(), sink, shard_bytes)
+    else:
+        shards = plan_shards(opened.tensors.values(), sink, shard_bytes)
+        if isinstance(opened, GgufSource) and tokenizer is None:
+            companions = embedded_files(opened.header, opened.spec.vocabulary)
     total = sum(shard.bytes for shard in shards)
     try:
-        with Workspace(destination, _job(opened, sink, shards)) as work:
+        with _workspace(destination, _job(opened, sink, shards), sink) as work:
             reused = _write_shards(work, shards, opened, sink, _counter(progress, total))
-            _write_rest(work, shards, opened, sink, tokenizer)
+            result = work.path
+            if isinstance(work, GgufWorkspace):
+                result = work.file
+            else:
+                _write_rest(work, shards, opened, sink, tokenizer, companions)
             comparison = None
             if verify:
                 if progress is not None:
                     progress("comparing with the source", total, total)
-                comparison = compare(opened, open_source(work.path), sink, memory)
+                comparison = compare(opened, open_source(result), sink, memory)
             work.publish()
     except OSError as error:
         raise FormatError(_disk_trouble(error, destination)) from error
-    return Report(destination, opened.format, len(shards), reused, total, comparison)
+    files = 1 if isinstance(sink, GgufSink) else len(shards)
+    return Report(destination, opened.format, files, reused, total, comparison)
+
+
+def _sink(source: TensorSource, to: str, dtype: str, quantise: Weights | None, tokenizer: Path | None) -> Sink:
+    """The writer. Raises FormatError for a form that the format does not have."""
+    if quantise:
+        return PackedSink(quantise, source)
+    if to != GgufSink.format:
+        if dtype not in CHOICES:
+            raise FormatError(f"{dtype} is for GGUF; {to} takes {', '.join(CHOICES)}")
+        return sink_for(to, cast(Choice, dtype), source.spec)
+    if dtype not in ("keep", *CHOSEN):
+        raise FormatError(f"{dtype} is not for GGUF, which takes keep, {', '.join(CHOSEN)}")
+    if isinstance(source, GgufSource) and tokenizer is None:
+        return GgufSink(dtype, source, passed_keys(source.header))
+    return GgufSink(dtype, source, tokenizer_keys(tokenizer or source.directory, source.spec))
+
+
+def _workspace(destination: Path, job: dict[str, object], sink: Sink) -> Workspace:
+    return GgufWorkspace(destination, job, sink) if isinstance(sink, GgufSink) else Workspace(destination, job)
 
 
 def _job(source: TensorSource, sink: Sink, shards: list[Shard]) -> dict[str, object]:
     plan = repr([(shard.file, shard.entries) for shard in shards])
+    form: str = sink.choice
+    if isinstance(sink, PackedSink):
+        form = sink.weights
+    elif isinstance(sink, GgufSink):
+        form = sink.kind_chosen
     return {
         "source": str(source.directory.resolve()),
         "to": sink.format,
-        "dtype": sink.weights if isinstance(sink, PackedSink) else sink.choice,
+        "dtype": form,
         "spec": source.spec.model_dump(),
         "plan": hashlib.sha256(plan.encode()).hexdigest(),
     }
@@ -109,15 +150,28 @@ def _write_shards(
     if need > free:
         raise FormatError(f"{work.path}: {need:,} bytes are still to be written, but the disk has {free:,} free")
     for shard in missing:
-        write_shard(work.draft(shard), shard, source, sink, count)
+        if isinstance(work, GgufWorkspace) and isinstance(sink, GgufSink):
+            work.write(shard, source, sink, count)
+        else:
+            write_shard(work.draft(shard), shard, source, sink, count)
         work.finish(shard)
     return len(finished)
 
 
-def _write_rest(work: Workspace, shards: list[Shard], source: TensorSource, sink: Sink, tokenizer: Path | None) -> None:
+def _write_rest(
+    work: Workspace,
+    shards: list[Shard],
+    source: TensorSource,
+    sink: Sink,
+    tokenizer: Path | None,
+    companions: dict[str, bytes],
+) -> None:
     write_index(work.path, shards)
     write_json(work.path / "config.json", sink.config(source.spec))
-    copy_companions(source.directory, work.path, tokenizer)
+    copy_companions(None if isinstance(source, GgufSource) else source.directory, work.path, tokenizer)
+    (work.path / TEMPLATE).unlink(missing_ok=True)
+    for name, content in companions.items():
+        (work.path / name).write_bytes(content)
     known = {file: noted["sha256"] for file, noted in work.done.items()}
     write_checksums(work.path, known, leave_out=frozenset({STATE, LOCK}))
 

@@ -9,14 +9,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lindos.kernels.packing import LAYOUT_VERSION, STRIP, packed_bytes
+from lindos.kernels.packing import LAYOUT_VERSION, STRIP, Quantised, pack, packed_bytes
 from lindos.kernels.quantising import packed, weights_of
-from lindos.model.formats.packedfiles import ALIGNMENT, FORMAT, Weights, layer_groups, matrices, vocabulary_format
+from lindos.model.formats.gguf.exact import is_exact, whole_matrices
+from lindos.model.formats.packedfiles import (
+    ALIGNMENT,
+    FORMAT,
+    Matrix,
+    Weights,
+    layer_groups,
+    matrices,
+    vocabulary_format,
+)
 from lindos.model.formats.sinks import Piece, Sink
 from lindos.model.formats.source import FormatError, TensorInfo, TensorSource
 from lindos.model.formats.tensorfiles import Entry
 from lindos.specs import ModelSpec
 
+VOCABULARY = frozenset({"embedding", "head"})
+"""Matrices with their outputs first already."""
 ROWS_AT_A_TIME = 64 * STRIP
 """Outputs that are rounded and packed at a time, so that memory holds little beside the matrix as it was read."""
 
@@ -27,9 +38,12 @@ class PackedSink(Sink):
     format = "packed"
     alignment = ALIGNMENT
 
-    def __init__(self, weights: Weights) -> None:
+    def __init__(self, weights: Weights, source: TensorSource | None = None) -> None:
+        """What `source` holds in whole numbers that `weights` can hold, too, is taken over as it is."""
         super().__init__("keep")
         self.weights: Weights = weights
+        names = source.tensors if source is not None else ()
+        self._exact = {name for name in names if source is not None and is_exact(source, name, self._format(name))}
 
     def units(self, tensors: list[TensorInfo]) -> list[list[TensorInfo]]:
         by_name = {info.name: info for info in tensors}
@@ -57,40 +71,52 @@ class PackedSink(Sink):
         return sorted(entries, key=key)
 
     def pieces(self, source: TensorSource, info: TensorInfo, rows: slice) -> Iterator[Piece]:
-        block = source.read(info.name, rows)
-        if not all(bool(torch.isfinite(extreme)) for extreme in torch.aminmax(block)):
-            raise FormatError(f"{info.where}: holds values that are not finite; the file is damaged")
         found = matrices(info.name, info.shape, self.weights)
-        if not found:
-            yield info.name, rows.start, block.float()
-        elif info.name in {"embedding", "head"}:
-            yield from self._packed(found[0].name, block, rows.start, vocabulary_format(self.weights))
-        elif len(info.shape) == 2:
-            yield from self._packed(found[0].name, block.t(), 0, self.weights)
+        if info.name in self._exact:
+            turned: Iterable[Tensor | Quantised] = whole_matrices(source, info.name, rows)
         else:
-            for expert, matrix in zip(range(rows.start, rows.stop), block, strict=True):
-                yield from self._packed(found[expert].name, matrix.t(), 0, self.weights)
-                if info.name.endswith(".down") and (pad := _padding(info.shape, self.weights)):
-                    yield found[expert].name, found[expert].bytes, torch.zeros(pad, dtype=torch.int8)
+            block = source.read(info.name, rows)
+            if not all(bool(torch.isfinite(extreme)) for extreme in torch.aminmax(block)):
+                raise FormatError(f"{info.where}: holds values that are not finite; the file is damaged")
+            if not found:
+                yield info.name, rows.start, block.float()
+                return
+            turned = outputs_first(info.name, block)
+        first = rows.start if len(info.shape) == 2 and info.name in VOCABULARY else 0
+        numbers = range(rows.start, rows.stop) if len(info.shape) == 3 else (0,)
+        for number, matrix in zip(numbers, turned, strict=True):
+            yield from self._packed(found[number].name, matrix, first, self._format(info.name))
+            yield from self._end(info, found[number])
 
-    def _packed(self, name: str, weights_NK: Tensor, first: int, format: Weights) -> Iterator[Piece]:
+    def _packed(self, name: str, matrix_NK: Tensor | Quantised, first: int, format: Weights) -> Iterator[Piece]:
         """`first`: the matrix's row that these begin with, a multiple of a strip."""
-        rows, columns = weights_NK.shape
+        rows, columns = (matrix_NK.values if isinstance(matrix_NK, Quantised) else matrix_NK).shape
         for start in range(0, rows, ROWS_AT_A_TIME):
-            some = weights_NK[start : start + ROWS_AT_A_TIME]
-            data = packed(some, format).data
+            some = slice(start, start + ROWS_AT_A_TIME)
+            if isinstance(matrix_NK, Quantised) and format != "bf16":
+                data = pack(Quantised(matrix_NK.values[some], matrix_NK.scales[some]), format).data
+            elif isinstance(matrix_NK, Tensor):
+                data = packed(matrix_NK[some], format).data
+            else:
+                raise ValueError(f"{name}: bf16 has no whole numbers")
             at = packed_bytes(format, first + start, columns) if first + start else 0
             yield name, at, torch.from_numpy(data).view(torch.int8)
 
+    def _format(self, name: str) -> Weights:
+        return vocabulary_format(self.weights) if name in VOCABULARY else self.weights
+
+    def _end(self, info: TensorInfo, matrix: Matrix) -> Iterator[Piece]:
+        """What keeps the next expert aligned."""
+        if len(info.shape) == 3 and info.name.endswith(".down") and (pad := _padding(info.shape, self.weights)):
+            yield matrix.name, matrix.bytes, torch.zeros(pad, dtype=torch.int8)
+
     def rounded(self, info: TensorInfo, block: Tensor) -> Tensor:
-        found = matrices(info.name, info.shape, self.weights)
-        if not found:
+        if info.name in self._exact or not matrices(info.name, info.shape, self.weights):
             return block.float()
-        if info.name in {"embedding", "head"}:
-            return weights_of(packed(block, vocabulary_format(self.weights)))
-        if len(info.shape) == 2:
-            return weights_of(packed(block.t(), self.weights)).t()
-        return torch.stack([weights_of(packed(matrix.t(), self.weights)).t() for matrix in block])
+        found = [weights_of(packed(matrix, self._format(info.name))) for matrix in outputs_first(info.name, block)]
+        if block.ndim == 3:
+            return torch.stack([matrix.t() for matrix in found])
+        return found[0] if info.name in VOCABULARY else found[0].t()
 
     def config(self, spec: ModelSpec) -> dict[str, Any]:
         return {
@@ -99,6 +125,13 @@ class PackedSink(Sink):
             "weights": self.weights,
             "spec": json.loads(spec.model_dump_json()),
         }
+
+
+def outputs_first(name: str, block: Tensor) -> list[Tensor]:
+    """A block of one of Lindos's tensors as matrices [out, in]."""
+    if block.ndim == 3:
+        return [matrix.t() for matrix in block]
+    return [block if name in VOCABULARY else block.t()]
 
 
 def _padding(down_shape: tuple[int, ...], weights: Weights) -> int:

@@ -85,7 +85,7 @@ class Workspace:
         noted, path = self.done.get(shard.file), self.path / shard.file
         if noted is None or not path.is_file():
             return False
-        if noted.get("made_from") != _made_from(shard) or noted.get("sha256") != digest(path):
+        if noted.get("made_from") != made_from(shard) or noted.get("sha256") != digest(path):
             del self.done[shard.file]
             return False
         return True
@@ -96,7 +96,7 @@ class Workspace:
 
     def finish(self, shard: Shard) -> None:
         """Name a written file and note its digest."""
-        self.done[shard.file] = {"sha256": digest(self.draft(shard)), "made_from": _made_from(shard)}
+        self.done[shard.file] = {"sha256": digest(self.draft(shard)), "made_from": made_from(shard)}
         self.draft(shard).replace(self.path / shard.file)
         self._note()
 
@@ -133,7 +133,7 @@ def _tidy(destination: Path) -> None:
             (destination / name).unlink(missing_ok=True)
 
 
-def _made_from(shard: Shard) -> str:
+def made_from(shard: Shard) -> str:
     """A digest of the source files' names, sizes and times."""
     files = sorted({path for info in shard.tensors for path in info.files})
     facts = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
