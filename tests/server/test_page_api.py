@@ -119,8 +119,8 @@ def endless(tmp_path_factory: pytest.TempPathFactory, long_model_dir: Path):
         data=tmp_path_factory.mktemp("endless"),
         personas=Path("nowhere"),
         temperature=0,
-        answer_tokens=4096,
-        linger_seconds=1.0,
+        answer_tokens=8000,
+        linger_seconds=4.0,
         save_seconds=0.1,
     )
     options = EngineOptions(threads=1)
