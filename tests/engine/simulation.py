@@ -40,9 +40,9 @@ class Simulation:
         work = self.scheduler.schedule()
         assert work, "requests are there, so something must move"
         self.check(work)
+        # In the order they were let in: in the first step a prompt of one token stands before longer ones.
+        self.started += [one for one in self.scheduler.running if one not in self.started]
         for item in work:
-            if item.request not in self.started:
-                self.started.append(item.request)
             self.served[item.request.client] += 2 * item.samples
             if item.samples and len(item.request.tokens) == item.request.prompt_tokens:
                 self.served[item.request.client] += item.request.prompt_tokens
