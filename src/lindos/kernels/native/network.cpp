@@ -144,10 +144,4 @@ void Step::mix(Pool& pool, const Isa& isa, const Shape& shape, const Layer& laye
   });
 }
 
-void Step::finish(Pool& pool, const Isa& isa, const Shape& shape, const Layer& layer,
-                  const std::vector<const Expert*>& experts, const float* o, int64_t rows, float* h) {
-  route(pool, isa, shape, layer, o, rows, h);
-  mix(pool, isa, shape, layer, experts, rows, h);
-}
-
 }  // namespace lindos

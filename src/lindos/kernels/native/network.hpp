@@ -42,12 +42,8 @@ class Step {
               const std::vector<Sequence>& sequences, const float* cosines, const float* sines,
               const float* temperatures, float* out);
 
-  // The residual stream h [rows, width] after attention's result o [rows, heads * size] and the experts, in place.
-  void finish(Pool& pool, const Isa& isa, const Shape& shape, const Layer& layer,
-              const std::vector<const Expert*>& experts, const float* o, int64_t rows, float* h);
-
-  // The experts that rows of h with o would choose, [rows, choices], after adding attention's result to h; `mix` goes
-  // on from there. For callers that must first fetch what is chosen.
+  // Adds attention's result for o [rows, heads * size] to the residual stream h [rows, width] and chooses experts, which
+  // are then in `chosen` [rows, choices]; `mix` goes on from there. Apart, so that what is chosen can be looked up first.
   void route(Pool& pool, const Isa& isa, const Shape& shape, const Layer& layer, const float* o, int64_t rows, float* h);
   const std::vector<int32_t>& chosen() const { return chosen_; }
   void mix(Pool& pool, const Isa& isa, const Shape& shape, const Layer& layer,
