@@ -112,7 +112,7 @@ def network(kernels: str, case: Case) -> Any:
     for index, expert in enumerate(case.experts):
         table.put(index, expert)
     found = products.network(case.shape)
-    found.add(
+    found.add_layer(
         *(products.view(matrix) for matrix in case.matrices.values()),
         norms=case.norms,
         router=case.router_ED,
@@ -229,7 +229,7 @@ def test_what_does_not_fit_is_refused(case: Case):
     table = products.native_table(products.table(len(case.experts), "silu"))
     empty = products.network(case.shape)
     with pytest.raises(ValueError, match="a matrix is"):
-        empty.add(*views, wrong, norms=case.norms, router=case.router_ED, table=table, shared=[])
+        empty.add_layer(*views, wrong, norms=case.norms, router=case.router_ED, table=table, shared=[])
 
 
 @pytest.mark.parametrize("kernels", available_kernels())

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from lindos.cli.serve import Context, Data, Dtype, DtypeOf, Model, Threads, run_server, settings_of
+from lindos.cli.sizes import Memory
 
 OTHER_PORTS = 50
 
@@ -28,6 +29,7 @@ def command(
     threads: Threads = None,
     context: Context = None,
     dtype: DtypeOf = Dtype.AUTO,
+    memory: Memory = None,
 ) -> None:
     """Talk to a model: opens the page in the browser, or talks in the terminal.
 
@@ -37,7 +39,7 @@ def command(
     from lindos.assistant import EngineOptions, find_model
 
     directory = find_model(model)
-    options = EngineOptions(threads=threads, context=context, dtype=dtype.value)
+    options = EngineOptions(threads=threads, context=context, dtype=dtype.value, memory=memory)
     if terminal:
         if port is not None or browser is not None:
             raise typer.BadParameter("--port and --browser are about the page; leave them out with --terminal")

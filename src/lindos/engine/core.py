@@ -20,6 +20,8 @@ from lindos.engine.scheduler import Scheduler, Work
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from lindos.engine.store import StoreStats
+
 RATE_WINDOW = 10.0
 """Seconds over which the speed is taken."""
 
@@ -58,8 +60,10 @@ class Event:
 class EngineCore:
     """Runs requests to their ends. Whatever goes wrong in a step ends the requests concerned, never the engine."""
 
-    def __init__(self, runner: StepRunner, scheduler: Scheduler) -> None:
+    def __init__(self, runner: StepRunner, scheduler: Scheduler, experts: StoreStats | None = None) -> None:
+        """`experts`: what the runner's store of experts counts, if it has one."""
         self._runner = runner
+        self._experts = experts
         self._scheduler = scheduler
         self._requests: dict[int, Request] = {}
         self._finished: Counter[str] = Counter(stop=0, length=0, cancelled=0, error=0)
@@ -179,6 +183,7 @@ class EngineCore:
             steps=self._steps,
             step_seconds=self._step_seconds,
             resident_bytes=resident_bytes(),
+            **({} if self._experts is None else self._experts.counts()),
         )
 
 

@@ -150,6 +150,8 @@ class ModelInfo:
     spec: dict[str, Any] = field(default_factory=dict)
     """The fields of its ModelSpec."""
     load_seconds: float = 0.0
+    experts_in_memory: int = 0
+    """Of all layers together; what is not among them is read from the disk when it is needed."""
 
 
 @dataclass(frozen=True)
@@ -184,6 +186,13 @@ class Stats:
     """Time spent in steps."""
     resident_bytes: int
     """Memory of the engine's process."""
+    expert_hits: int = 0
+    """Of a quantised model: how often an expert was chosen that was in memory."""
+    expert_misses: int = 0
+    """And how often one was that had to be read."""
+    expert_bytes_read: int = 0
+    expert_bytes_needed: int = 0
+    """What the misses took; more was read only to be there in time."""
 
 
 @dataclass(frozen=True)
@@ -211,8 +220,12 @@ class EngineOptions:
     context: int | None = None
     """Longest sequence; None: the model's own. A longer one than the model's is refused."""
 
+    memory: int | None = None
+    """Bytes that this engine and the process that started it take at most, at any time. Experts that do not fit stay on
+    the disk. None: what the model needs, or where that is not free, most of what is. For quantised models."""
+
     def __post_init__(self) -> None:
-        for name in ("max_requests", "max_running", "step_tokens", "threads", "kv_tokens", "context"):
+        for name in ("max_requests", "max_running", "step_tokens", "threads", "kv_tokens", "context", "memory"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
                 raise EngineError(f"{name} must be a whole number of at least 1 (got {value!r})")

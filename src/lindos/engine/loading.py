@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lindos.engine.blocks import BlockPool
+from lindos.engine.budget import MemoryPlan, Wanted, Weights, divide, process_bytes, step_bytes
 from lindos.engine.core import EngineCore
 from lindos.engine.interface import EngineError, EngineOptions, ModelInfo, Sampling
 from lindos.engine.network import TorchNetwork
@@ -23,6 +24,7 @@ from lindos.engine.runner import Runner
 from lindos.engine.scheduler import Scheduler, Work
 from lindos.kernels import available_memory, usable_cores
 from lindos.kernels.choosing import chosen_kernels, missing_note
+from lindos.kernels.directfile import aligned
 from lindos.kernels.products import products
 from lindos.model.formats.opening import open_source
 from lindos.model.formats.own import fill
@@ -34,6 +36,8 @@ from lindos.text import ChatTemplate, Tokenizer, chat_template, load_tokenizer
 
 SMALL = 200_000_000
 """Parameters below which a CPU serves a model in fp32."""
+FREE_SHARE = 0.85
+"""Of free memory that a model takes which does not fit into it whole."""
 TINY = 50_000_000
 """Active parameters below which more threads than half the cores do not pay."""
 
@@ -60,22 +64,31 @@ def load_engine(model: Path, options: EngineOptions, report: Report) -> LoadedEn
     context = _context(spec, options)
     device = _device(options)
     dtype = _dtype(spec, options, device)
+    _check_promise(source, options)
     threads = _threads(spec, options)
     torch.set_num_threads(threads)
     tokenizer = _tokenizer(model, spec)
     template = None if tokenizer is None else _template(tokenizer, spec)
     kernels = chosen_kernels() if device.type == "cpu" else "torch"
-    network = _network(source, kernels, threads, dtype, device, report)
+    packed = source if isinstance(source, PackedSource) and kernels != "torch" else None
+    if packed is not None:
+        sizes = _divided(packed, options, context)
+        network: TorchNetwork | PackedNetwork = _packed_network(packed, kernels, threads, sizes.slots, report)
+        experts = network.store.stats
+    else:
+        network = TorchNetwork(fill(_Watched(source, report), dtype=dtype, device=device))
+        sizes = _unpacked_sizes(spec, options, context, network.kv_dtype, device)
+        experts = None
     runner = Runner(network)
     report("trying it out", 0.95)
     _try_out(runner)
-    pool = BlockPool(_kv_tokens(spec, options, context, network.kv_dtype, device))
-    scheduler = Scheduler(pool, max_running=options.max_running, step_tokens=options.step_tokens)
-    builder = PromptBuilder(vocabulary=spec.vocabulary, context=context, tokenizer=tokenizer, template=template)
+    scheduler = Scheduler(BlockPool(sizes.kv_tokens), max_running=options.max_running, step_tokens=sizes.step_tokens)
+    builder = PromptBuilder(vocabulary=spec.vocabulary, context=sizes.context, tokenizer=tokenizer, template=template)
+    notes = [_note(template, spec), _kernels_note(source, kernels), _memory_note(network, sizes.context, context)]
     info = ModelInfo(
         name=spec.name,
         kind=spec.kind,
-        context=context,
+        context=sizes.context,
         parameters=spec.parameters,
         active_parameters=spec.active_parameters,
         vocabulary=spec.vocabulary,
@@ -84,20 +97,31 @@ def load_engine(model: Path, options: EngineOptions, report: Report) -> LoadedEn
         threads=threads,
         device=device.type,
         template=None if template is None else template.name,
-        note=" ".join(note for note in (_note(template, spec), _kernels_note(source, kernels)) if note),
+        note=" ".join(filter(None, notes)),
         spec=spec.model_dump(mode="json"),
         load_seconds=time.monotonic() - started,
+        experts_in_memory=sizes.slots,
     )
-    return LoadedEngine(EngineCore(runner, scheduler), builder, info)
+    return LoadedEngine(EngineCore(runner, scheduler, experts), builder, info)
 
 
-def _network(
-    source: TensorSource, kernels: str, threads: int, dtype: torch.dtype, device: torch.device, report: Report
-) -> TorchNetwork | PackedNetwork:
-    """By the kernels where the model is quantised and there are any; else by PyTorch, quantised weights widened."""
-    if not isinstance(source, PackedSource) or kernels == "torch":
-        return TorchNetwork(fill(_Watched(source, report), dtype=dtype, device=device))
-    total, done = max(1, source.bytes), 0
+def _check_promise(source: TensorSource, options: EngineOptions) -> None:
+    """Raises EngineError where a promise of memory cannot be kept."""
+    if options.memory is None or (isinstance(source, PackedSource) and chosen_kernels() != "torch"):
+        return
+    if isinstance(source, PackedSource):
+        raise EngineError(
+            f"a limit on memory needs the native kernels; {missing_note() or 'LINDOS_KERNELS says torch'}"
+        )
+    raise EngineError(
+        f"{source.directory} is not quantised, and a limit on memory is for models that are: "
+        "convert it with 'lindos convert SRC DST --quantise int4' first"
+    )
+
+
+def _packed_network(source: PackedSource, kernels: str, threads: int, slots: int, report: Report) -> PackedNetwork:
+    expert = source.expert(0, 0).size
+    total, done = max(1, source.bytes - (source.spec.layers * source.spec.experts - slots) * expert), 0
 
     def read(more: int) -> None:
         nonlocal done
@@ -106,11 +130,50 @@ def _network(
 
     # The kernels have threads of their own; what is left to PyTorch is small, and two pools would fight for the cores.
     torch.set_num_threads(1)
-    return PackedNetwork(source, products(kernels, threads), read)
+    return PackedNetwork(source, products(kernels, threads), read, slots=slots)
+
+
+def _divided(source: PackedSource, options: EngineOptions, context: int) -> MemoryPlan:
+    """How memory is divided: what was promised, or most of what is free where the model does not fit into that."""
+    spec = source.spec
+    experts, size = spec.layers * spec.experts, aligned(0, source.expert(0, 0).size)[1]
+    dense = source.bytes - experts * source.expert(0, 0).size
+    weights = Weights(dense, size, experts, _kv_bytes(spec, PackedNetwork.kv_dtype))
+    wanted = Wanted(options.max_running, options.step_tokens, options.context, options.kv_tokens)
+    process = process_bytes()
+    if options.memory is not None:
+        return divide(options.memory, process, weights, spec, wanted)
+    free = available_memory()
+    usual = _kv_tokens(spec, options, context, PackedNetwork.kv_dtype, torch.device("cpu"))
+    needed = dense + experts * size + usual * weights.kv_bytes
+    needed += step_bytes(spec, max(options.step_tokens, options.max_running), options.max_running)
+    if needed < free:
+        return MemoryPlan(experts, context, usual, options.step_tokens)
+    return divide(int(FREE_SHARE * free) + process, process, weights, spec, wanted)
+
+
+def _unpacked_sizes(
+    spec: ModelSpec, options: EngineOptions, context: int, dtype: torch.dtype, device: torch.device
+) -> MemoryPlan:
+    return MemoryPlan(
+        spec.layers * spec.experts, context, _kv_tokens(spec, options, context, dtype, device), options.step_tokens
+    )
 
 
 def _named(dtype: torch.dtype) -> str:
     return "fp32" if dtype == torch.float32 else "bf16"
+
+
+def _memory_note(network: TorchNetwork | PackedNetwork, context: int, full: int) -> str:
+    """What a person should know whose model does not fit into memory."""
+    if isinstance(network, TorchNetwork) or network.store.complete:
+        return ""
+    store = network.store
+    size = store.experts * store.slot_bytes / 2**30
+    note = (
+        f"{store.slots:,} of its {store.experts:,} experts ({size:.1f} GiB) fit into memory, the others stay on disk."
+    )
+    return note if context >= full else f"{note} Memory allows for a context of {context:,} tokens."
 
 
 def _kernels_note(source: TensorSource, kernels: str) -> str:
@@ -187,10 +250,14 @@ def _kv_tokens(spec: ModelSpec, options: EngineOptions, context: int, dtype: tor
                 "raise kv_tokens or lower context"
             )
         return options.kv_tokens
-    bytes_per_token = 2 * spec.layers * spec.kv_heads * spec.head_size * dtype.itemsize
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_memory()
-    fitting = free // 4 // bytes_per_token
+    fitting = free // 4 // _kv_bytes(spec, dtype)
     return max(context, min(options.max_running * context, fitting))
+
+
+def _kv_bytes(spec: ModelSpec, dtype: torch.dtype) -> int:
+    """Of one token's keys and values."""
+    return 2 * spec.layers * spec.kv_heads * spec.head_size * dtype.itemsize
 
 
 def _tokenizer(model: Path, spec: ModelSpec) -> Tokenizer | None:

@@ -1,4 +1,4 @@
-"""How much memory this process holds."""
+"""How much memory processes hold."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 
 
-def resident_bytes() -> int:
-    """Memory this process holds, where the system tells; else the most it ever held."""
+def resident_bytes(number: int | None = None) -> int:
+    """Memory this process, or process `number`, holds, where the system tells; else the most this one ever held."""
     try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        pages = int(Path(f"/proc/{number or 'self'}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
     except OSError:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else peak * 1024

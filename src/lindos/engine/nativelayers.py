@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lindos.engine.network import Batch
+from lindos.engine.store import ExpertStore
 from lindos.kernels.packing import Packed
 from lindos.kernels.products import ExpertTable, NativeProducts
 from lindos.kernels.twins import PackedExpert
@@ -47,11 +48,14 @@ class PackedLayer:
 class NativeLayers:
     """What `PackedNetwork` asks of its layers, by the compiled kernels."""
 
-    def __init__(self, spec: ModelSpec, products: NativeProducts, layers: Sequence[PackedLayer]) -> None:
+    def __init__(
+        self, spec: ModelSpec, products: NativeProducts, layers: Sequence[PackedLayer], store: ExpertStore
+    ) -> None:
         self._spec = spec
+        self._store = store
         self._network = products.network(_shape(spec))
         for layer in layers:
-            self._network.add(
+            self._network.add_layer(
                 *(products.view(matrix) for matrix in (layer.query, layer.key, layer.value, layer.output)),
                 norms=[layer.norms.get(name) for name in NORMS],
                 router=layer.router_DE.t().contiguous(),
@@ -75,7 +79,14 @@ class NativeLayers:
 
     def finish(self, layer: int, h_TD: Tensor, o_THC: Tensor) -> Tensor:
         """As `Network.finish`; `h_TD` is changed and given back."""
-        self._network.finish(layer, o_THC.flatten(1), h_TD)
+        o_TI = o_THC.flatten(1)
+        if self._store.complete:
+            self._network.finish(layer, o_TI, h_TD)
+            return h_TD
+        chosen = self._network.route(layer, o_TI, h_TD)
+        for some in self._store.fetch(layer, chosen, len(h_TD) * self._spec.experts_per_token):
+            self._network.mix(layer, some)
+        self._network.add(layer, h_TD)
         return h_TD
 
 

@@ -14,8 +14,10 @@ from torch import Tensor
 
 from lindos.engine.nativelayers import NativeLayers, PackedLayer
 from lindos.engine.network import Batch, attend_pieces
+from lindos.engine.store import ExpertStore
+from lindos.kernels.directfile import DirectReader
 from lindos.kernels.packing import Packed, rows_of
-from lindos.kernels.products import NativeProducts, Products
+from lindos.kernels.products import ExpertTable, NativeProducts, Products
 from lindos.kernels.twins import PackedExpert, activate
 from lindos.model.experts import route
 from lindos.model.formats.packedfiles import PackedSource
@@ -27,21 +29,38 @@ Report = Callable[[int], None]
 
 
 class PackedNetwork:
-    """A quantised model that lies in memory whole."""
+    """A quantised model: its experts in memory, or as many of them as there is room for."""
 
     kv_dtype = torch.float32
     device = torch.device("cpu")
 
-    def __init__(self, source: PackedSource, products: Products, report: Report = lambda _: None) -> None:
+    def __init__(
+        self,
+        source: PackedSource,
+        products: Products,
+        report: Report = lambda _: None,
+        *,
+        slots: int | None = None,
+    ) -> None:
+        """`slots` experts in memory, None for all; fewer than all take the native kernels.
+
+        Raises ReadError and FormatError.
+        """
         self.spec = source.spec
         self.weights = source.weights
         self._products = products
-        self._read = _Reader(source, report)
+        self._read = Reader(source, report)
         self._embedding = self._read.matrix("embedding")
         self._head = self._embedding if self.spec.tied_head else self._read.matrix("head")
         self._final_norm = self._read.plain("final_norm")
         self._layers = [self._layer(f"layers.{index}") for index in range(self.spec.layers)]
-        self._native = NativeLayers(self.spec, products, self._layers) if isinstance(products, NativeProducts) else None
+        tables = [layer.experts for layer in self._layers]
+        self.store = self._read.experts(tables, slots)
+        self._native = None
+        if isinstance(products, NativeProducts):
+            self._native = NativeLayers(self.spec, products, self._layers, self.store)
+        elif not self.store.complete:
+            raise ValueError("experts on the disk are for the native kernels")
 
     def phase(self, positions_T: Tensor) -> tuple[Tensor, Tensor]:
         return rotary_phase(positions_T, self.spec.head_size, self.spec.rope_base, self.spec.rope_scaling)
@@ -100,9 +119,6 @@ class PackedNetwork:
 
     def _layer(self, prefix: str) -> PackedLayer:
         read, spec = self._read, self.spec
-        experts = self._products.table(spec.experts, self._activation)
-        for index in range(spec.experts):
-            experts.put(index, read.expert(f"{prefix}.experts", index))
         names = ["norm_attention_in", "norm_experts_in"]
         names += ["norm_attention_out", "norm_experts_out"] if spec.norms_per_layer == 4 else []
         names += ["attention.query_norm", "attention.key_norm"] if spec.query_key_norms else []
@@ -116,27 +132,33 @@ class PackedNetwork:
             output=read.matrix(f"{prefix}.attention.output"),
             shared=shared,
             router_DE=read.plain(f"{prefix}.experts.router"),
-            experts=experts,
+            experts=self._products.table(spec.experts, self._activation),
             norms={name: read.plain(f"{prefix}.{name}") for name in names},
         )
 
 
-class _Reader:
-    """What a source holds, by name; says how much it has read."""
+class Reader:
+    """What a source holds, past the system's cache; says how much it has read."""
 
     def __init__(self, source: PackedSource, report: Report) -> None:
         self._source, self._report = source, report
+        self._reader = DirectReader()
 
     def plain(self, name: str) -> Tensor:
         return self._source.read(name, slice(0, self._source.tensors[name].shape[0]))
 
     def matrix(self, name: str) -> Packed:
-        return self._packed(name, 0)
-
-    def expert(self, prefix: str, index: int) -> PackedExpert:
-        return PackedExpert(*(self._packed(f"{prefix}.{part}", index) for part in ("gate", "up", "down")))
-
-    def _packed(self, name: str, index: int) -> Packed:
-        matrix = self._source.matrices(name)[index]
+        (matrix,) = self._source.matrices(name)
+        place = self._source.place(matrix)
         self._report(matrix.bytes)
-        return self._source.packed(matrix)
+        return Packed(
+            matrix.format, matrix.rows, matrix.columns, self._reader.fetch(place.path, place.offset, matrix.bytes)
+        )
+
+    def experts(self, tables: list[ExpertTable], slots: int | None) -> ExpertStore:
+        """The store of all experts, `slots` of them (None: all) read."""
+        numbers = range(self._source.spec.experts)
+        places = [[self._source.expert(layer, expert) for expert in numbers] for layer in range(len(tables))]
+        store = ExpertStore(self._reader, places, tables, len(tables) * len(numbers) if slots is None else slots)
+        store.load(self._report)
+        return store

@@ -8,9 +8,11 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 #include "network.hpp"
 
@@ -161,9 +163,9 @@ class Network {
   }
 
   // `norms`: attention in and out, experts in and out, query, key; None for those there are not.
-  void add(const HeldMatrix& query, const HeldMatrix& key, const HeldMatrix& value, const HeldMatrix& output,
-           const std::vector<std::optional<Numbers>>& norms, Floats router, ExpertTable& table,
-           const std::vector<const HeldMatrix*>& shared) {
+  void add_layer(const HeldMatrix& query, const HeldMatrix& key, const HeldMatrix& value, const HeldMatrix& output,
+                 const std::vector<std::optional<Numbers>>& norms, Floats router, ExpertTable& table,
+                 const std::vector<const HeldMatrix*>& shared) {
     const int64_t inner = shape_.heads * shape_.size, kv = shape_.kv_heads * shape_.size;
     fits(query, inner, shape_.width);
     fits(key, kv, shape_.width);
@@ -232,7 +234,51 @@ class Network {
     step_.route(kernels_.pool(), kernels_.isa(), shape_, held.layer, o.data(), rows, h.data());
     const std::vector<const Expert*> experts =
         held.table->chosen(step_.chosen().data(), rows * shape_.choices, shape_.width);
-    step_.mix(kernels_.pool(), kernels_.isa(), shape_, held.layer, experts, rows, h.data());
+    step_.mix(kernels_.pool(), kernels_.isa(), shape_, experts, rows);
+    step_.add(kernels_.pool(), kernels_.isa(), shape_, held.layer, rows, h.data());
+  }
+
+  // `finish` in steps, for experts that have to be fetched: `route` says which are chosen, in order and each once; `mix`
+  // computes some of them, which must be in the table; `add`, when each was computed once, ends the layer.
+  std::vector<int32_t> route(int64_t index, const Floats& o, FloatsOut h) {
+    const Held& held = layers_.at(static_cast<size_t>(index));
+    const auto rows = static_cast<int64_t>(h.shape(0));
+    fits(h, rows, shape_.width);
+    fits(o, rows, shape_.heads * shape_.size);
+    require(rows > 0, "at least one row");
+    {
+      nb::gil_scoped_release released;
+      step_.route(kernels_.pool(), kernels_.isa(), shape_, held.layer, o.data(), rows, h.data());
+    }
+    std::vector<int32_t> chosen = step_.chosen();
+    std::sort(chosen.begin(), chosen.end());
+    chosen.erase(std::unique(chosen.begin(), chosen.end()), chosen.end());
+    awaited_ = chosen;
+    routed_ = {index, rows};
+    return chosen;
+  }
+
+  void mix(int64_t index, const std::vector<int32_t>& some) {
+    const Held& held = layers_.at(static_cast<size_t>(index));
+    require(routed_.first == index, "a layer is routed before its experts are mixed");
+    for (int32_t expert : some) {
+      const auto found = std::find(awaited_.begin(), awaited_.end(), expert);
+      require(found != awaited_.end(), "expert " + std::to_string(expert) + " is not waited for");
+      awaited_.erase(found);
+    }
+    const std::vector<const Expert*> experts =
+        held.table->chosen(some.data(), static_cast<int64_t>(some.size()), shape_.width);
+    nb::gil_scoped_release released;
+    step_.mix(kernels_.pool(), kernels_.isa(), shape_, experts, routed_.second);
+  }
+
+  void add(int64_t index, FloatsOut h) {
+    const Held& held = layers_.at(static_cast<size_t>(index));
+    fits(h, routed_.second, shape_.width);
+    require(routed_.first == index && awaited_.empty(), "all experts that were chosen are mixed before the layer ends");
+    routed_.first = -1;
+    nb::gil_scoped_release released;
+    step_.add(kernels_.pool(), kernels_.isa(), shape_, held.layer, routed_.second, h.data());
   }
 
  private:
@@ -260,6 +306,8 @@ class Network {
   Shape shape_;
   Step step_;
   std::vector<Held> layers_;
+  std::pair<int64_t, int64_t> routed_{-1, 0};  // the layer between `route` and `add`, and its rows
+  std::vector<int32_t> awaited_;
 };
 
 }  // namespace lindos

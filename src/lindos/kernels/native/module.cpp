@@ -24,11 +24,14 @@ NB_MODULE(_native, m) {
       .def("mix", &Kernels::mix, "table"_a, "x"_a, "chosen"_a, "gates"_a, "out"_a);
   nb::class_<Network>(m, "Network")
       .def(nb::init<Kernels&, nb::dict>(), "kernels"_a, "shape"_a, nb::keep_alive<1, 2>())
-      .def("add", &Network::add, "query"_a, "key"_a, "value"_a, "output"_a, "norms"_a, "router"_a, "table"_a,
+      .def("add_layer", &Network::add_layer, "query"_a, "key"_a, "value"_a, "output"_a, "norms"_a, "router"_a, "table"_a,
            "shared"_a, nb::keep_alive<1, 8>())
       .def("attend", &Network::attend, "layer"_a, "h"_a, "sequences"_a, "cosines"_a, "sines"_a,
            "temperatures"_a.none(), "out"_a)
-      .def("finish", &Network::finish, "layer"_a, "o"_a, "h"_a);
+      .def("finish", &Network::finish, "layer"_a, "o"_a, "h"_a)
+      .def("route", &Network::route, "layer"_a, "o"_a, "h"_a)
+      .def("mix", &Network::mix, "layer"_a, "some"_a)
+      .def("add", &Network::add, "layer"_a, "h"_a);
 }
 
 }  // namespace lindos

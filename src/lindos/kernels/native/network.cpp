@@ -91,6 +91,7 @@ void Step::route(Pool& pool, const Isa& isa, const Shape& shape, const Layer& la
              gates + r * shape.choices);
     }
   });
+  experts_.begin(chosen_.data(), layer.experts, rows, shape.choices);
 }
 
 // Softmax over all experts, then the best; equal ones by their number.
@@ -114,13 +115,16 @@ void Step::choose(const Isa& isa, const Shape& shape, const Layer& layer, const 
   for (int64_t c = 0; c < shape.choices; ++c) gates[c] /= sum;
 }
 
-void Step::mix(Pool& pool, const Isa& isa, const Shape& shape, const Layer& layer,
-               const std::vector<const Expert*>& experts, int64_t rows, float* h) {
+void Step::mix(Pool& pool, const Isa& isa, const Shape& shape, const std::vector<const Expert*>& experts,
+               int64_t rows) {
+  experts_.some(pool, isa, experts, shape.activation, x_.at_least(0), rows, shape.width);
+}
+
+void Step::add(Pool& pool, const Isa& isa, const Shape& shape, const Layer& layer, int64_t rows, float* h) {
   const int64_t width = shape.width;
   const float* x = x_.at_least(0);
   float* y = y_.at_least(0);
-  experts_.mix(pool, isa, experts, shape.activation, x, chosen_.data(), gates_.at_least(0), rows, shape.choices, width,
-               y);
+  experts_.end(pool, isa, gates_.at_least(0), rows, shape.choices, width, y);
   if (layer.shared) {
     const Expert& mlp = layer.shared_expert;
     const int64_t inner = mlp.gate.rows;

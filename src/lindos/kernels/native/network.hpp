@@ -43,11 +43,12 @@ class Step {
               const float* temperatures, float* out);
 
   // Adds attention's result for o [rows, heads * size] to the residual stream h [rows, width] and chooses experts, which
-  // are then in `chosen` [rows, choices]; `mix` goes on from there. Apart, so that what is chosen can be looked up first.
+  // are then in `chosen` [rows, choices]. Apart, so that what is chosen can be looked up, or fetched, first; then `mix`
+  // computes some experts, as often as wanted, until all that are chosen were computed once, and `add` ends the layer.
   void route(Pool& pool, const Isa& isa, const Shape& shape, const Layer& layer, const float* o, int64_t rows, float* h);
   const std::vector<int32_t>& chosen() const { return chosen_; }
-  void mix(Pool& pool, const Isa& isa, const Shape& shape, const Layer& layer,
-           const std::vector<const Expert*>& experts, int64_t rows, float* h);
+  void mix(Pool& pool, const Isa& isa, const Shape& shape, const std::vector<const Expert*>& experts, int64_t rows);
+  void add(Pool& pool, const Isa& isa, const Shape& shape, const Layer& layer, int64_t rows, float* h);
 
  private:
   void choose(const Isa& isa, const Shape& shape, const Layer& layer, const float* x, float* probabilities,

@@ -43,6 +43,8 @@ class Buffer {
  public:
   T* at_least(int64_t count) {
     if (count > capacity_) {
+      capacity_ = 0;
+      held_.reset();  // first, or both would be there at once
       held_.reset(static_cast<T*>(::operator new(sizeof(T) * static_cast<size_t>(count), std::align_val_t{64})));
       capacity_ = count;
     }

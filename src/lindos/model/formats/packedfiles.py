@@ -47,6 +47,20 @@ class Matrix:
         return packed_bytes(self.format, self.rows, self.columns)
 
 
+@dataclass(frozen=True)
+class ExpertPlace:
+    """Where an expert lies in a file: gate, up and down, one behind the other, from an aligned byte `offset` on."""
+
+    path: Path
+    offset: int
+    parts: tuple[Matrix, Matrix, Matrix]
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return sum(part.bytes for part in self.parts)
+
+
 def is_packed(directory: Path) -> bool:
     """Whether the directory's `config.json` says that it is packed. Raises FormatError for an unreadable one."""
     config = directory / "config.json"
@@ -120,6 +134,22 @@ class PackedSource(TensorSource):
     def place(self, matrix: Matrix) -> ArrayRef:
         """Where a matrix lies."""
         return self._stored[matrix.name]
+
+    def expert(self, layer: int, expert: int) -> ExpertPlace:
+        """Where an expert lies. Raises FormatError where it is not one aligned piece of a file."""
+        parts = [self._matrices[f"layers.{layer}.experts.{part}"][expert] for part in ("gate", "up", "down")]
+        first = self._stored[parts[0].name]
+        end, apart = first.offset, first.offset % ALIGNMENT != 0
+        for part in parts:
+            place = self._stored[part.name]
+            apart |= (place.path, place.offset) != (first.path, end)
+            end += part.bytes
+        if apart:
+            raise FormatError(
+                f"{first.path}: expert {expert} of layer {layer} does not lie in one aligned piece; "
+                "convert the model again from its source"
+            )
+        return ExpertPlace(first.path, first.offset, (parts[0], parts[1], parts[2]))
 
     def _check(self, name: str, shape: tuple[int, ...], storage: str, *, at_least: bool = False) -> None:
         stored = self._stored.get(name)
