@@ -1,10 +1,11 @@
 """Experts in memory, as many as there is room for, and the rest on the disk.
 
 What a layer's router has chosen is fetched: experts that are in memory are given out first, and computed with while the
-others are read. Single tokens choose a few experts, often the same ones again: then the ones unused for longest make
-room. A step of many tokens needs nearly all, layer after layer; going round like that, the ones unused for longest are
-those needed next, so such a *sweep* keeps a fixed part of each layer and reads the rest through few places, ahead of
-the layer that computes.
+others are read. Each layer has its share of memory. Of it, what a step does not use gives way to what it reads, the
+one unused for longest first; what finds no place there goes through a few places that all layers share. So a single
+conversation, which often chooses the same experts again, finds the last ones in memory, and a *sweep*, a step of so
+many tokens that it goes through nearly all experts of every layer, finds as many as fit and does not push them out. A
+sweep also reads ahead of the layer that computes.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from lindos.kernels.products import ExpertTable
 from lindos.kernels.twins import PackedExpert
 from lindos.model.formats.packedfiles import ExpertPlace
 
+PASSING = 64 << 20
+"""Bytes of the places that all layers share, and two places more: enough for a disk to be busy all the time."""
 SWEEP = 3
 """Choices a step makes for each expert of a layer, from which on it is a sweep: 95% of the experts are then chosen
 where routing is even (1 - e^-3)."""
@@ -80,12 +83,14 @@ class ExpertStore:
         self._tables = tables
         self.slots = max(1, min(slots, self.experts))
         self._region = Region(self.slots * self.slot_bytes)
-        self._free = [self._slot(index) for index in reversed(range(self.slots))]
-        self._kept: OrderedDict[Key, _Slot] = OrderedDict()  # those unused for longest in front
-        self._passing: OrderedDict[Key, _Slot] = OrderedDict()  # what a sweep does not keep
-        self._pinned: list[_Slot] = []
+        room = [self._slot(index) for index in range(self.slots)]
+        self._empty: list[list[_Slot]] = [[room.pop() for _ in range(share)] for share in self._shares()]
+        self._kept: list[OrderedDict[int, _Slot]] = [OrderedDict() for _ in places]  # the longest unused in front
+        self._idle = room  # of the places that all layers share
+        self._passing: OrderedDict[Key, _Slot] = OrderedDict()
         self._early: set[Key] = set()
-        """Those of `_kept` and `_passing` that were read for a layer that has not come yet."""
+        """Those of `_passing` that were read for a layer that has not come yet."""
+        self._pinned: list[_Slot] = []
 
     @property
     def experts(self) -> int:
@@ -103,16 +108,17 @@ class ExpertStore:
         return aligned(0, self._places[0][0].size)[1]
 
     def load(self, report: Callable[[int], None]) -> None:
-        """Read experts until memory is full, the first of each layer first; `report` gets the bytes of each.
+        """Read the first experts of each layer, as many as stay in memory; `report` gets the bytes of each.
 
         Raises ReadError.
         """
-        by_number = sorted(((e, layer) for layer, found in enumerate(self._places) for e in range(len(found))))
-        keys = [(layer, e) for e, layer in by_number[: self.slots]]
+        keys = [(layer, expert) for layer, slots in enumerate(self._empty) for expert in range(len(slots))]
+        started = 0
         for number, key in enumerate(keys):
-            for later in keys[number : number + 4]:
-                if later not in self._kept:
-                    self._start(later, self._free.pop(), self._kept)
+            while started < min(len(keys), number + 4):
+                layer, expert = keys[started]
+                self._start((layer, expert), self._empty[layer].pop(), keep=True)
+                started += 1
             self._finish(key)
             report(self._place(key).size)
 
@@ -122,23 +128,32 @@ class ExpertStore:
         What was given out may leave memory when the next are asked for. `choices` is how many the step's tokens made
         together. Raises ReadError; experts already given out stay valid.
         """
-        sweep = choices >= SWEEP * len(self._places[layer])
         self._release(self._pinned)  # of a step that failed
-        present = self._look_up(layer, chosen, sweep)
+        present = self._look_up(layer, chosen)
         waiting = [expert for expert in chosen if expert not in present]
-        self._read(layer, waiting, sweep)
+        sweep = choices >= SWEEP * len(self._places[layer])
+        used = frozenset(chosen)
+        self._read(layer, waiting, used, sweep)
         while present or waiting:
             present = present or self._arrived(layer, waiting)
             yield present
             self._release([slot for expert in present if (slot := self._find((layer, expert)))])
             present = []
-            self._read(layer, waiting, sweep)
+            self._read(layer, waiting, used, sweep)
 
     def close(self) -> None:
         """After the reads that are under way."""
         self._reader.close()
 
-    def _look_up(self, layer: int, chosen: Sequence[int], sweep: bool) -> list[int]:
+    def _shares(self) -> list[int]:
+        """How many experts of each layer stay in memory."""
+        if self.complete:
+            return [len(found) for found in self._places]
+        passing = max(2, min(self.slots // 3, -(-PASSING // self.slot_bytes) + 2))
+        each, more = divmod(max(0, self.slots - passing), len(self._places))
+        return [each + (layer < more) for layer in range(len(self._places))]
+
+    def _look_up(self, layer: int, chosen: Sequence[int]) -> list[int]:
         """Those in memory; all that are there or on their way stay until they are computed with. Counts."""
         present = []
         for expert in chosen:
@@ -150,10 +165,8 @@ class ExpertStore:
             self.stats.bytes_needed += 0 if hit else self._place(key).size
             if slot is not None:
                 self._pin(slot)
-                if not sweep:
-                    self._passing.pop(key, None)
-                    self._kept[key] = slot
-                    self._kept.move_to_end(key)
+                if expert in self._kept[layer]:
+                    self._kept[layer].move_to_end(expert)
                 if slot.arrived:
                     self._finish(key)
                     present.append(expert)
@@ -162,20 +175,21 @@ class ExpertStore:
 
     # Which are read next, and where to.
 
-    def _read(self, layer: int, waiting: Sequence[int], sweep: bool) -> None:
+    def _read(self, layer: int, waiting: Sequence[int], used: frozenset[int], sweep: bool) -> None:
         """Begin to read what is waited for, and in a sweep what will be, as far as there is room."""
         for expert in waiting:
-            key = layer, expert
-            if self._find(key) is None:
-                if (slot := self._room(wanted=True)) is None:
+            if self._find((layer, expert)) is None:
+                slot = self._own_room(layer, used)
+                keep = slot is not None
+                if slot is None and (slot := self._shared_room() or self._early_room()) is None:
                     return
-                self._start(key, slot, self._kept if not sweep or self._stays(key) else self._passing)
+                self._start((layer, expert), slot, keep=keep)
                 self._pin(slot)
         if sweep and not self.complete:
             for key in self._ahead(layer):
-                if (slot := self._room(wanted=False)) is None:
+                if (slot := self._shared_room()) is None:
                     return
-                self._start(key, slot, self._kept if self._stays(key) else self._passing)
+                self._start(key, slot, keep=False)
                 self._early.add(key)
 
     def _ahead(self, layer: int) -> Iterator[Key]:
@@ -184,37 +198,37 @@ class ExpertStore:
         for later in [*range(layer + 1, layers), *range(layer)]:
             yield from ((later, e) for e in range(len(self._places[later])) if self._find((later, e)) is None)
 
-    def _stays(self, key: Key) -> bool:
-        """Whether a sweep keeps this expert in memory: as many of each layer, so that the disk is busy all the time."""
-        layer, expert = key
-        layers = len(self._places)
-        through = min(self.slots, max(2, min(2 * len(self._places[layer]), self.slots // 4)))
-        each, more = divmod(self.slots - through, layers)
-        return expert < each + (layer < more)
-
-    def _room(self, *, wanted: bool) -> _Slot | None:
-        """A slot to read into: a free one, or that of the first that may go. None while all are needed.
-
-        For what is wanted now, one that a sweep would keep goes too, and at last one read ahead.
-        """
-        if self._free:
-            return self._free.pop()
-        for held in (self._passing, self._kept) if wanted else (self._passing,):
-            for key, slot in held.items():
-                if not slot.pinned and key not in self._early and slot.arrived:
-                    return self._let_go(key, held)
-        if wanted:
-            for held in (self._passing, self._kept):
-                for key, slot in held.items():
-                    if not slot.pinned:
-                        wait(slot.reads)
-                        return self._let_go(key, held)
+    def _own_room(self, layer: int, used: frozenset[int]) -> _Slot | None:
+        """A place of the layer's own: an empty one, or that of an expert the step does not use."""
+        if self._empty[layer]:
+            return self._empty[layer].pop()
+        for expert, slot in self._kept[layer].items():
+            if expert not in used and slot.arrived:
+                return self._let_go((layer, expert))
         return None
 
-    def _let_go(self, key: Key, held: OrderedDict[Key, _Slot]) -> _Slot:
-        self._tables[key[0]].drop(key[1])
-        slot = held.pop(key)
+    def _shared_room(self) -> _Slot | None:
+        """A place that all layers share: an idle one, or that of an expert which was computed with."""
+        if self._idle:
+            return self._idle.pop()
+        for key, slot in self._passing.items():
+            if not slot.pinned and key not in self._early and slot.arrived:
+                return self._let_go(key)
+        return None
+
+    def _early_room(self) -> _Slot | None:
+        """That of an expert read ahead, which then was read in vain."""
+        for key, slot in self._passing.items():
+            if not slot.pinned:
+                wait(slot.reads)
+                return self._let_go(key)
+        return None
+
+    def _let_go(self, key: Key) -> _Slot:
+        layer, expert = key
+        self._tables[layer].drop(expert)
         self._early.discard(key)
+        slot = self._passing.pop(key, None) or self._kept[layer].pop(expert)
         slot.reads = []
         return slot
 
@@ -228,19 +242,22 @@ class ExpertStore:
         self._pinned = [slot for slot in self._pinned if slot.pinned]
 
     def _find(self, key: Key) -> _Slot | None:
-        return self._kept.get(key) or self._passing.get(key)
+        return self._kept[key[0]].get(key[1]) or self._passing.get(key)
 
     # Reading.
 
-    def _start(self, key: Key, slot: _Slot, held: OrderedDict[Key, _Slot]) -> None:
+    def _start(self, key: Key, slot: _Slot, *, keep: bool) -> None:
         place = self._place(key)
         try:
             slot.reads = self._reader.start(self._reader.file(place.path), place.offset, slot.bytes, place.size)
         except BaseException:
-            self._free.append(slot)
+            (self._empty[key[0]] if keep else self._idle).append(slot)
             raise
         self.stats.bytes_read += place.size
-        held[key] = slot
+        if keep:
+            self._kept[key[0]][key[1]] = slot
+        else:
+            self._passing[key] = slot
 
     def _arrived(self, layer: int, waiting: list[int]) -> list[int]:
         """Wait for the first of those that are being read; it and all that have come with it leave `waiting`."""
@@ -254,13 +271,13 @@ class ExpertStore:
 
     def _finish(self, key: Key) -> None:
         """Have an expert that has been read in its table. Raises ReadError, and then it is not held any more."""
-        held = self._kept if key in self._kept else self._passing
-        slot = held[key]
+        slot = self._find(key)
+        assert slot is not None
         wait(slot.reads)
         errors = [error for read in slot.reads if (error := read.exception()) is not None]
         if errors:
             slot.pinned = False
-            self._free.append(self._let_go(key, held))
+            (self._idle if key in self._passing else self._empty[key[0]]).append(self._let_go(key))
             raise errors[0]
         if slot.reads:
             self._tables[key[0]].put(key[1], slot.expert)
