@@ -18,8 +18,8 @@ SPARE = 64 << 20
 """Kept back for what is not counted: code that is loaded when it is first used, the allocator's leftovers."""
 SPARE_SHARE = 0.02
 """And this much of the promise."""
-CACHES = 0.25
-"""Most of what is left beside the dense weights that caches and a step's numbers take each, where experts are short."""
+STEP = 0.25
+"""Most of what is left beside the dense weights that a step's numbers take, where experts are short."""
 FEWEST = 2
 """Experts in memory that can be worked with: one computes while the next is read."""
 
@@ -44,6 +44,8 @@ class Wanted:
     step_tokens: int
     context: int | None = None
     kv_tokens: int | None = None
+    cache_share: float = 0.25
+    """Most of what is left beside the dense weights that caches take, where experts are short."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +67,12 @@ def process_bytes() -> int:
 def divide(promised: int, process: int, weights: Weights, spec: ModelSpec, wanted: Wanted) -> MemoryPlan:
     """Divide `promised` bytes, of which the process holds `process` before anything of the model is loaded.
 
-    All experts, if they fit beside one full context; otherwise caches and the numbers of a step take at most a quarter
-    each of what the dense weights leave, and experts the rest. Raises EngineError with the least that would do.
+    All experts, if they fit beside one full context; otherwise caches and the numbers of a step take at most their
+    shares of what the dense weights leave, and experts the rest. Raises EngineError with the least that would do.
     """
     left = promised - process - weights.dense - SPARE - int(SPARE_SHARE * promised)
     step = max(wanted.step_tokens, wanted.max_running)
-    while step > wanted.max_running and step_bytes(spec, step, wanted.max_running) > CACHES * left:
+    while step > wanted.max_running and step_bytes(spec, step, wanted.max_running) > STEP * left:
         step = max(wanted.max_running, step // 2)
     context = wanted.context or spec.sequence
     full = wanted.max_running * context
@@ -78,7 +80,7 @@ def divide(promised: int, process: int, weights: Weights, spec: ModelSpec, wante
     if wanted.kv_tokens is None and beside >= context:
         return MemoryPlan(weights.experts, context, min(full, beside), step)
     frugal = wanted.kv_tokens or wanted.context or BLOCK
-    room = wanted.kv_tokens or max(frugal, min(full, _tokens(int(CACHES * left), weights)))
+    room = wanted.kv_tokens or max(frugal, min(full, _tokens(int(wanted.cache_share * left), weights)))
     for tokens, rows in ((room, step), (frugal, wanted.max_running)):
         rest = left - step_bytes(spec, rows, wanted.max_running) - _blocks(tokens) * weights.kv_bytes
         if rest >= FEWEST * weights.expert:

@@ -152,6 +152,8 @@ class ModelInfo:
     load_seconds: float = 0.0
     experts_in_memory: int = 0
     """Of all layers together; what is not among them is read from the disk when it is needed."""
+    kv_tokens: int = 0
+    """Caches of all requests together, in tokens."""
 
 
 @dataclass(frozen=True)
@@ -223,12 +225,16 @@ class EngineOptions:
     memory: int | None = None
     """Bytes that this engine and the process that started it take at most, at any time. Experts that do not fit stay on
     the disk. None: what the model needs, or where that is not free, most of what is. For quantised models."""
+    cache_share: float = 0.25
+    """Where memory is short: most of what the dense weights leave that caches take, and a step's numbers as well."""
 
     def __post_init__(self) -> None:
         for name in ("max_requests", "max_running", "step_tokens", "threads", "kv_tokens", "context", "memory"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
                 raise EngineError(f"{name} must be a whole number of at least 1 (got {value!r})")
+        if not 0 < self.cache_share < 1:
+            raise EngineError(f"cache_share lies between 0 and 1 (got {self.cache_share!r})")
         for name, known in (("dtype", ("auto", "fp32", "bf16")), ("device", ("auto", "cpu", "cuda"))):
             if getattr(self, name) not in known:
                 raise EngineError(f"{name} is one of {', '.join(known)} (got {getattr(self, name)!r})")

@@ -101,6 +101,7 @@ def load_engine(model: Path, options: EngineOptions, report: Report) -> LoadedEn
         spec=spec.model_dump(mode="json"),
         load_seconds=time.monotonic() - started,
         experts_in_memory=sizes.slots,
+        kv_tokens=sizes.kv_tokens,
     )
     return LoadedEngine(EngineCore(runner, scheduler, experts), builder, info)
 
@@ -139,7 +140,7 @@ def _divided(source: PackedSource, options: EngineOptions, context: int) -> Memo
     experts, size = spec.layers * spec.experts, aligned(0, source.expert(0, 0).size)[1]
     dense = source.bytes - experts * source.expert(0, 0).size
     weights = Weights(dense, size, experts, _kv_bytes(spec, PackedNetwork.kv_dtype))
-    wanted = Wanted(options.max_running, options.step_tokens, options.context, options.kv_tokens)
+    wanted = Wanted(options.max_running, options.step_tokens, options.context, options.kv_tokens, options.cache_share)
     process = process_bytes()
     if options.memory is not None:
         return divide(options.memory, process, weights, spec, wanted)
