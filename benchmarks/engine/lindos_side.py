@@ -117,6 +117,8 @@ class Side:
 
     def _step(self) -> None:
         """One engine step; what it sampled gives way to the stream."""
+        if self._core.idle:
+            raise RuntimeError("no request is under way")
         before = [len(request.tokens) for request in self.requests]
         for event in self._core.step():
             if event.error is not None:
