@@ -23,7 +23,7 @@ from benchmarks.engine.picture import draw
 from benchmarks.engine.prefill import prefill
 from benchmarks.engine.shapes import SHAPES, described
 from benchmarks.engine.sweep import sweep
-from lindos.kernels import probe
+from lindos.kernels import probe, usable_cores
 
 PARTS = {"decode": decode, "prefill": prefill, "memory": memory, "sweep": sweep, "loading": loading}
 
@@ -36,12 +36,14 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--only", type=_listed(PARTS), default=list(PARTS), help=f"some of {','.join(PARTS)}")
     parser.add_argument("--sizes", type=_listed(SHAPES), default=["408m", "10b"], help=f"some of {','.join(SHAPES)}")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=usable_cores(), help="of each contender; peers may take fewer")
     parser.add_argument("--folder", type=Path, default=ROOT / "work" / "engine", help="of models and peers, 20 GB")
     parser.add_argument("--no-peers", action="store_true", help="Lindos alone")
     parser.add_argument("--quick", action="store_true", help="a tiny model and no peers: does the benchmark still run?")
     options = parser.parse_args(arguments)
-    if options.rounds < 1:
-        parser.error(f"--rounds must be at least 1 (got {options.rounds})")
+    for name in ("rounds", "threads"):
+        if getattr(options, name) < 1:
+            parser.error(f"--{name} must be at least 1 (got {getattr(options, name)})")
     if options.quick:
         options.sizes, options.no_peers, options.rounds = ["tiny"], True, 1
     return options
@@ -63,8 +65,8 @@ def main(arguments: list[str] | None = None) -> None:
     options = parsed(arguments)
     options.folder.mkdir(parents=True, exist_ok=True)
     machine = probe(options.folder, seconds=0.5 if options.quick else 6.0)
-    bench = Bench(options.folder, options.sizes, options.rounds, not options.no_peers, machine)
-    title = f"{machine.processor}, {machine.cores} cores, {time.strftime('%Y-%m-%d')}"
+    bench = Bench(options.folder, options.sizes, options.rounds, not options.no_peers, options.threads, machine)
+    title = f"{machine.processor}, {machine.cores} cores, {options.threads} threads, {time.strftime('%Y-%m-%d')}"
     bench.record.note(
         f"{title}; memory is read at {machine.memory_bandwidth / 1e9:.1f} GB/s, the disk at "
         f"{machine.disk_bandwidth / 1e9:.2f} GB/s ({machine.disk_note}); Python {platform.python_version()}"

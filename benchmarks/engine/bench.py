@@ -30,6 +30,8 @@ class Bench:
     sizes: list[str]
     rounds: int
     peers: bool
+    threads: int
+    """Of Lindos, and the most that peers get."""
     machine: Probe
     record: Record = field(default_factory=Record)
     flags: dict[str, Flags] = field(default_factory=dict)
@@ -83,7 +85,7 @@ class Rounds:
     theirs: list[float] = field(default_factory=list)
     """None without a peer."""
     processor: dict[str, float] = field(default_factory=dict)
-    """Median processor seconds by side, all threads together: on a busy machine they vary less than seconds do."""
+    """Median processor seconds, all threads together, mine first: on a busy machine they vary less than seconds do."""
 
     @property
     def ratio(self) -> Ratio | None:
@@ -109,7 +111,7 @@ def in_turn(
             if index >= warmup:
                 seconds.append(answer["seconds"])
                 processor.setdefault(side.name, []).append(answer["processor"])
-    found.processor = {name: statistics.median(some) for name, some in processor.items()}
+    found.processor = {side.name: statistics.median(processor[side.name]) for side, _ in sides}
     return found
 
 

@@ -37,7 +37,7 @@ def _beside_llamacpp(bench: Bench, size: str) -> None:
     with bench.lindos() as ours, closing(theirs):
         if theirs is not None:
             prepare_llamacpp(bench, theirs, size)
-        ours.ask("load", model=model, sequences=max(SEQUENCES), context=CONTEXT)
+        ours.ask("load", model=model, sequences=max(SEQUENCES), context=CONTEXT, threads=bench.threads)
         for sequences in SEQUENCES:
             progress(f"decoding {sequences} at {size}")
             _compare(bench, size, sequences, ours, theirs)
@@ -48,7 +48,7 @@ def prepare_llamacpp(bench: Bench, theirs: Contender, size: str) -> None:
     model = str(bench.gguf(size))
     if size not in bench.flags:
         progress(f"trying what llama.cpp is fastest with at {size}")
-        bench.flags[size] = tune_llamacpp(theirs, model, size, CONTEXT)
+        bench.flags[size] = tune_llamacpp(theirs, model, size, CONTEXT, bench.threads)
         bench.record.note(f"llama.cpp at {size}, int4, is fastest with: {bench.flags[size]}")
     else:
         theirs.ask("load", model=model, repack=bench.flags[size].repack)
@@ -118,13 +118,13 @@ def _beside_transformers(bench: Bench, size: str) -> None:
         if theirs is not None:
             theirs.ask("load", size=size)
             progress("trying what transformers is fastest with")
-            flags = tune_transformers(theirs, size)
+            flags = tune_transformers(theirs, size, bench.threads)
             theirs.ask("settings", **flags)
             bench.record.note(f"transformers' Mixtral at {size}, bf16, is fastest with: {flags}")
         for weights, wanted in AGAINST_BF16.items():
             begin = {"sequences": 1, "prompt": 64, "steps": steps * (bench.rounds + 1), "vocabulary": spec.vocabulary}
             with bench.lindos() as ours:
-                ours.ask("load", model=str(bench.packed(size, weights)), context=CONTEXT)
+                ours.ask("load", model=str(bench.packed(size, weights)), context=CONTEXT, threads=bench.threads)
                 ours.ask("begin", **begin)
                 if theirs is not None:
                     theirs.ask("begin", **begin)
@@ -139,5 +139,9 @@ def _beside_transformers(bench: Bench, size: str) -> None:
 
 
 def processor_figures(rounds: Rounds, parts: int, of: str) -> dict[str, float]:
-    """Processor time of each side, in milliseconds."""
-    return {f"processor ms {of}, {name}": 1e3 * one / parts for name, one in rounds.processor.items()}
+    """Processor time of each side, in milliseconds, and how many times Lindos's the other's is."""
+    found = {f"processor ms {of}, {name}": 1e3 * one / parts for name, one in rounds.processor.items()}
+    if len(rounds.processor) == 2:
+        mine, theirs = rounds.processor.values()
+        found["ratio of processor time"] = theirs / mine
+    return found

@@ -11,7 +11,6 @@ from benchmarks.engine.models import model_bytes
 from benchmarks.engine.results import Figure, Side
 from benchmarks.engine.shapes import SHAPES
 from benchmarks.pairs import Ratio
-from lindos.kernels import usable_cores
 
 LIMIT = 2 << 30
 WANTED = 4.0
@@ -68,7 +67,7 @@ def _lindos_rounds(bench: Bench, ours: Contender, size: str) -> list[tuple[float
     model = bench.packed(size)
     forget_files(model)
     try:
-        loaded = ours.ask("load", model=str(model), memory=LIMIT, sequences=1, context=256)
+        loaded = ours.ask("load", model=str(model), memory=LIMIT, sequences=1, context=256, threads=bench.threads)
     except ContenderError as error:
         bench.record.note(f"memory: {error}")
         return []
@@ -84,7 +83,7 @@ def _llamacpp_rounds(bench: Bench, theirs: Contender, size: str) -> list[tuple[f
     forget_files(model)
     try:
         theirs.ask("load", model=str(model), mode="mmap", repack=False)
-        flags = {"threads": usable_cores(), "flash": "on", "batch": 64, "ubatch": 64}
+        flags = {"threads": bench.threads, "flash": "on", "batch": 64, "ubatch": 64}
         theirs.ask("settings", sequences=1, context=256, **flags)
         return _rounds(theirs, size)
     except ContenderError as error:
@@ -111,7 +110,7 @@ def _default_llamacpp(bench: Bench, size: str) -> str:
         with closing(side):
             try:
                 side.ask("load", model=str(bench.gguf(size)))
-                flags = {"threads": usable_cores(), "flash": "auto", "batch": 512, "ubatch": 512}
+                flags = {"threads": bench.threads, "flash": "auto", "batch": 512, "ubatch": 512}
                 side.ask("settings", sequences=1, context=256, **flags)
                 side.ask("begin", sequences=1, prompt=1, steps=2, vocabulary=SHAPES[size].vocabulary)
             except ContenderError as error:

@@ -36,7 +36,7 @@ def _beside_llamacpp(bench: Bench, size: str) -> None:
         if theirs is not None:
             prepare_llamacpp(bench, theirs, size)
             theirs.ask("settings", sequences=1, context=1024, **bench.flags[size].of("prefill"))
-        ours.ask("load", model=str(bench.packed(size)), sequences=1)
+        ours.ask("load", model=str(bench.packed(size)), sequences=1, threads=bench.threads)
         progress(f"prefill at {size}")
         asked = {"length": length, "vocabulary": SHAPES[size].vocabulary, "seed": 7}
         rounds = in_turn(ours, theirs, bench.rounds, "prefill", **asked)
@@ -53,10 +53,10 @@ def _beside_transformers(bench: Bench, size: str) -> None:
     with closing(theirs):
         if theirs is not None:
             theirs.ask("load", size=size)
-            theirs.ask("settings", **tune_transformers(theirs, size) | {"experts": "grouped_mm"})
+            theirs.ask("settings", **tune_transformers(theirs, size, bench.threads) | {"experts": "grouped_mm"})
         for weights in WEIGHTS if theirs is not None else WEIGHTS[1:]:
             with bench.lindos() as ours:
-                ours.ask("load", model=str(bench.packed(size, weights)), sequences=1)
+                ours.ask("load", model=str(bench.packed(size, weights)), sequences=1, threads=bench.threads)
                 progress(f"prefill at {size}, {weights}, beside transformers")
                 asked = {"length": length, "vocabulary": SHAPES[size].vocabulary, "seed": 7}
                 count = bench.rounds if theirs is None else min(bench.rounds, SLOW_ROUNDS)

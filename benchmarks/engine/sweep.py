@@ -45,7 +45,9 @@ def _rounds(bench: Bench, size: str, sequences: int) -> list[float]:
         with closing(side):
             progress(f"sweep: {sequences} at {size} in 2 GiB")
             forget_files(model)
-            loaded = side.ask("load", model=str(model), memory=LIMIT, sequences=sequences, context=64)
+            loaded = side.ask(
+                "load", model=str(model), memory=LIMIT, sequences=sequences, context=64, threads=bench.threads
+            )
             if "lacks" in loaded:
                 raise ContenderError(loaded["lacks"])
             steps = STEPS[sequences]

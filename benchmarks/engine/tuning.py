@@ -9,7 +9,6 @@ from typing import Any
 
 from benchmarks.engine.asking import Contender
 from benchmarks.engine.shapes import SHAPES
-from lindos.kernels import usable_cores
 
 BATCH = 512
 """Tokens llama.cpp takes at a time, its own default of a physical batch; every load here fits one."""
@@ -33,14 +32,14 @@ class Flags:
         return f"repacked weights {rearranged}; {loads}"
 
 
-def tune_llamacpp(side: Contender, model: str, size: str, context: int) -> Flags:
-    """Try everything on short loads; the model is loaded with the winner at the end."""
+def tune_llamacpp(side: Contender, model: str, size: str, context: int, threads: int) -> Flags:
+    """Try everything on short loads, with at most so many threads; the model is loaded with the winner at the end."""
     vocabulary, large = SHAPES[size].vocabulary, SHAPES[size].parameters > 1e9
     tried: dict[bool, dict[str, tuple[float, dict[str, Any]]]] = {}
     for repack in (True, False):
         side.ask("load", model=model, repack=repack)
-        for threads, flash in itertools.product(_threads(), ("on", "off")):
-            flags = {"threads": threads, "flash": flash}
+        for some, flash in itertools.product(_threads(threads), ("on", "off")):
+            flags = {"threads": some, "flash": flash}
             for load, sequences in (("decode 1", 1), ("decode 8", 8), ("prefill", 1)):
                 side.ask("settings", sequences=sequences, context=context, **flags, batch=BATCH, ubatch=BATCH)
                 seconds = _trial(side, load, sequences, vocabulary, large)
@@ -63,18 +62,17 @@ def _trial(side: Contender, load: str, sequences: int, vocabulary: int, large: b
     return min(side.ask("decode", steps=steps)["seconds"] for _ in range(3))
 
 
-def tune_transformers(side: Contender, size: str) -> dict[str, Any]:
+def tune_transformers(side: Contender, size: str, threads: int) -> dict[str, Any]:
     """The fastest way to compute experts, and threads, by decoding a few tokens."""
     best: tuple[float, dict[str, Any]] = (math.inf, {})
-    for experts, threads in itertools.product(("grouped_mm", "batched_mm", "eager"), _threads()):
-        flags = {"experts": experts, "threads": threads}
+    for experts, some in itertools.product(("grouped_mm", "batched_mm", "eager"), _threads(threads)):
+        flags = {"experts": experts, "threads": some}
         side.ask("settings", **flags)
         side.ask("begin", sequences=1, prompt=4, steps=16, vocabulary=SHAPES[size].vocabulary)
         best = min(best, (min(side.ask("decode", steps=4)["seconds"] for _ in range(3)), flags), key=lambda t: t[0])
     return best[1]
 
 
-def _threads() -> list[int]:
-    """A thread a core, and half of them."""
-    cores = usable_cores()
-    return sorted({cores, max(1, cores // 2)}, reverse=True)
+def _threads(most: int) -> list[int]:
+    """All of them, and half."""
+    return sorted({most, max(1, most // 2)}, reverse=True)

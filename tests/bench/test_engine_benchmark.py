@@ -47,7 +47,7 @@ def test_quick_measures_lindos_end_to_end(tmp_path: Path, capsys: pytest.Capture
     assert not (tmp_path / "plot.svg").exists(), "there is no ratio to draw"
 
 
-@pytest.mark.parametrize("wrong", ["--only=decode,prefil", "--sizes=11b", "--rounds=0"])
+@pytest.mark.parametrize("wrong", ["--only=decode,prefil", "--sizes=11b", "--rounds=0", "--threads=-1"])
 def test_mistakes_on_the_command_line_are_refused(wrong: str, capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit):
         parsed([wrong])
@@ -130,7 +130,7 @@ def test_llama_cpp_is_asked_the_same(tmp_path: Path):
         pytest.skip("llama-cpp-python is not installed")
     model, vocabulary = str(gguf_model(tmp_path, "tiny", "int4")), SHAPES["tiny"].vocabulary
     with Contender("llama.cpp", "benchmarks.engine.llamacpp_side", python=sys.executable) as side:
-        flags = tune_llamacpp(side, model, "tiny", 64)
+        flags = tune_llamacpp(side, model, "tiny", 64, 2)
         side.ask("settings", sequences=8, context=64, **flags.of("decode 8"))
         side.ask("begin", sequences=8, prompt=16, steps=4, vocabulary=vocabulary)
         assert side.ask("decode", steps=4)["seconds"] > 0
