@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # What an installed Lindos was made from, besides Python files, which are used where they stand.
 BUILT_FROM := pyproject.toml constraints.txt $(wildcard src/lindos/kernels/native/*)
 
-.PHONY: chat test test-slow lint format bench pebble clean
+.PHONY: chat test test-slow lint format bench bench-engine pebble clean
 
 chat: $(VENV)/.installed
 	@$(BIN)/lindos chat
@@ -29,6 +29,10 @@ format: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-peers
 	$(BIN)/python -m benchmarks.training
+
+# The engine beside llama.cpp and transformers: docs/benchmarks.md. Builds llama.cpp and makes 20 GB of models, once.
+bench-engine: $(VENV)/.installed-peers
+	$(BIN)/python -m benchmarks.engine --json work/engine.json --plot work/engine.svg $(BENCH_ARGS)
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -5,8 +5,9 @@ from __future__ import annotations
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 
 class Contender:
@@ -52,6 +53,12 @@ class Ratio:
     low: float
     high: float
 
+    @classmethod
+    def of(cls, pairs: Sequence[tuple[float, float]]) -> Self:
+        """Of the rounds' seconds, (first, second)."""
+        quotients = sorted(second / first for first, second in pairs)
+        return cls(statistics.median(quotients), quotients[0], quotients[-1])
+
     def __str__(self) -> str:
         return f"{self.median:.2f} ({self.low:.2f} to {self.high:.2f})"
 
@@ -64,5 +71,4 @@ def compare(first: Contender, second: Contender, rounds: int, warmup: int) -> tu
         seconds = {contender.name: contender.measure() for contender in order}
         if index >= warmup:
             pairs.append((seconds[first.name], seconds[second.name]))
-    quotients = sorted(b / a for a, b in pairs)
-    return Ratio(statistics.median(quotients), quotients[0], quotients[-1]), pairs
+    return Ratio.of(pairs), pairs

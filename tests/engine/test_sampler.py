@@ -55,6 +55,29 @@ def test_a_row_that_is_not_finite_is_told_apart() -> None:
         assert sample(logits, requests)[0] == Failed("the network gave logits that are not finite")
 
 
+@given(
+    st.integers(1, 40).flatmap(
+        lambda width: st.lists(
+            st.lists(st.sampled_from([-np.inf, -2.0, 0.0, 1.5, 1.5, np.inf, np.nan]), min_size=width, max_size=width),
+            min_size=1,
+            max_size=5,
+        )
+    ),
+    st.booleans(),
+)
+def test_the_first_of_the_likeliest_or_none_where_the_row_is_broken(rows: list[list[float]], biased: bool) -> None:
+    """Also beside a request whose logits are changed before."""
+    requests = [request(temperature=0) for _ in rows]
+    if biased:
+        requests[-1] = request(temperature=0, logit_bias={0: 0.0})
+    expected = [None if not np.isfinite(max_or_nan(row)) else row.index(max(row)) for row in rows]
+    assert chosen(torch.tensor(rows, dtype=torch.float32), requests) == expected
+
+
+def max_or_nan(row: list[float]) -> float:
+    return float(np.max(row))  # NumPy's maximum is NaN where there is one
+
+
 def test_frequencies_follow_the_probabilities() -> None:
     logits = torch.tensor([[1.0, 2.0, 0.0, -1.0]])
     drawing = request(temperature=0.5, seed=1)
