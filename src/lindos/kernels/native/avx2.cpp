@@ -25,13 +25,13 @@ __m256i load(const uint8_t* bytes) { return _mm256_loadu_si256(reinterpret_cast<
 
 // A 16-bit lane takes 16 products of at most 15 * 127 in one group: 30480, which fits.
 template <int R, int H>
-void int4_part(const uint8_t* values, const uint16_t* scales, int64_t groups, const Input* in, int first, float* out) {
+void int4_part(const uint8_t* values, const uint16_t* scales, int64_t groups, const InputRows& in, int first, float* out) {
   const __m256i nibble = _mm256_set1_epi8(15);
   const __m256i ones = _mm256_set1_epi16(1);
   const InputGroup* x[R];
   __m256 sum[R][H];
   UNROLLED for (int r = 0; r < R; ++r) {
-    x[r] = in[r].groups;
+    x[r] = in.groups + r * in.apart;
     UNROLLED for (int h = 0; h < H; ++h) sum[r][h] = _mm256_setzero_ps();
   }
   for (int64_t g = 0; g < groups; ++g) {
@@ -69,12 +69,12 @@ void int4_part(const uint8_t* values, const uint16_t* scales, int64_t groups, co
 }
 
 template <int R, int H>
-void int8_part(const uint8_t* values, const uint16_t* scales, int64_t groups, const Input* in, int first, float* out) {
+void int8_part(const uint8_t* values, const uint16_t* scales, int64_t groups, const InputRows& in, int first, float* out) {
   const __m256i ones = _mm256_set1_epi16(1);
   const InputGroup* x[R];
   __m256 sum[R][H];
   UNROLLED for (int r = 0; r < R; ++r) {
-    x[r] = in[r].groups;
+    x[r] = in.groups + r * in.apart;
     UNROLLED for (int h = 0; h < H; ++h) sum[r][h] = _mm256_setzero_ps();
   }
   for (int64_t g = 0; g < groups; ++g) {
@@ -109,13 +109,13 @@ void int8_part(const uint8_t* values, const uint16_t* scales, int64_t groups, co
 }
 
 template <int R, int H>
-void bf16_part(const uint8_t* values, const uint16_t*, int64_t groups, const Input* in, int first, float* out) {
+void bf16_part(const uint8_t* values, const uint16_t*, int64_t groups, const InputRows& in, int first, float* out) {
   const __m256i upper = _mm256_set1_epi32(static_cast<int32_t>(0xffff0000u));
   const float* x[R];
   __m256 evens[R][H];
   __m256 odds[R][H];
   UNROLLED for (int r = 0; r < R; ++r) {
-    x[r] = in[r].plain;
+    x[r] = in.plain + r * in.apart;
     UNROLLED for (int h = 0; h < H; ++h) evens[r][h] = odds[r][h] = _mm256_setzero_ps();
   }
   for (int64_t pair = 0; pair < 16 * groups; ++pair) {
@@ -136,7 +136,7 @@ void bf16_part(const uint8_t* values, const uint16_t*, int64_t groups, const Inp
   }
 }
 
-using Part = void (*)(const uint8_t*, const uint16_t*, int64_t, const Input*, int, float*);
+using Part = void (*)(const uint8_t*, const uint16_t*, int64_t, const InputRows&, int, float*);
 
 struct Parts {
   Part four, two, one;
@@ -151,21 +151,22 @@ Parts parts_of(Format format) {
 }
 
 // One input's sums do not depend on how many it is computed with: every lane goes the same way.
-void strip(const Matrix& matrix, int64_t index, const Input* inputs, int64_t count, float* out) {
+void strip(const Matrix& matrix, int64_t index, const InputRows& inputs, float* out) {
+  const int64_t count = inputs.count;
   const Parts parts = parts_of(matrix.format);
   const uint8_t* values = matrix.values(index);
   const uint16_t* scales = matrix.scales(index);
   const int64_t groups = matrix.groups();
   int64_t r = 0;
   for (; count - r >= 4; r += 4) {
-    parts.four(values, scales, groups, inputs + r, 0, out + r * kStrip);
-    parts.four(values, scales, groups, inputs + r, 1, out + r * kStrip);
+    parts.four(values, scales, groups, inputs.part(r, 4), 0, out + r * kStrip);
+    parts.four(values, scales, groups, inputs.part(r, 4), 1, out + r * kStrip);
   }
   if (count - r >= 2) {
-    parts.two(values, scales, groups, inputs + r, 0, out + r * kStrip);
+    parts.two(values, scales, groups, inputs.part(r, 2), 0, out + r * kStrip);
     r += 2;
   }
-  if (count > r) parts.one(values, scales, groups, inputs + r, 0, out + r * kStrip);
+  if (count > r) parts.one(values, scales, groups, inputs.part(r, 1), 0, out + r * kStrip);
   if (matrix.multiplier != 1.0f) {
     for (int64_t i = 0; i < count * kStrip; ++i) out[i] *= matrix.multiplier;
   }

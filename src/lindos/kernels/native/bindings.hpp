@@ -105,6 +105,7 @@ class Kernels {
 
   std::string name() const { return isa_.name; }
   int threads() const { return pool_.threads(); }
+  int64_t many() const { return isa_.many; }
   Pool& pool() { return pool_; }
   const Isa& isa() const { return isa_; }
 

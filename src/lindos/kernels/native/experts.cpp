@@ -3,22 +3,15 @@
 #include <algorithm>
 
 namespace lindos {
-namespace {
-
-constexpr int64_t kRows = 64;  // inputs a pass: their sums stay in the nearest cache
-
-}  // namespace
 
 void Experts::mix(Pool& pool, const Isa& isa, const std::vector<const Expert*>& experts, Activation activation,
                   const float* x, const int32_t* chosen, const float* gates, int64_t tokens, int64_t choices,
                   int64_t width, float* out) {
   sort(experts, chosen, tokens * choices, choices);
   if (!used_.empty()) {
-    tokens_.prepare(pool, isa, used_[0].expert->gate.format, x, tokens, width, width);
-    gathered_.resize(token_of_.size());
-    for (size_t row = 0; row < token_of_.size(); ++row) gathered_[row] = tokens_.row(token_of_[row]);
+    tokens_.prepare(pool, isa, used_[0]->gate.format, x, width, parts_, token_of_.data());
     inner(pool, isa, activation);
-    outer(pool, isa, width);
+    outer(pool, isa);
   }
   pool.each(tokens, std::max<int64_t>(1, 65536 / width), [&](int64_t begin, int64_t end, int) {
     for (int64_t t = begin; t < end; ++t) {
@@ -37,8 +30,12 @@ void Experts::sort(const std::vector<const Expert*>& experts, const int32_t* cho
     if (chosen[c] >= 0) ++starts[static_cast<size_t>(chosen[c]) + 1];
   }
   used_.clear();
+  parts_.clear();
   for (size_t e = 0; e < experts.size(); ++e) {
-    if (starts[e + 1] > 0) used_.push_back({experts[e], starts[e], starts[e + 1]});
+    if (starts[e + 1] > 0) {
+      used_.push_back(experts[e]);
+      parts_.push_back({starts[e], starts[e + 1]});
+    }
     starts[e + 1] += starts[e];
   }
   row_of_.assign(static_cast<size_t>(pairs), -1);
@@ -51,56 +48,51 @@ void Experts::sort(const std::vector<const Expert*>& experts, const int32_t* cho
   }
 }
 
-// h = activation(gate(x)) * up(x) of every row.
-void Experts::inner(Pool& pool, const Isa& isa, Activation activation) {
-  const Matrix& first = used_[0].expert->gate;
-  const int64_t strips = first.strips();
-  const int64_t inner_width = first.rows;
-  const int64_t rows = static_cast<int64_t>(gathered_.size());
-  float* h = h_.at_least(rows * inner_width);
-  const int64_t total = strips * static_cast<int64_t>(used_.size());
-  pool.each(total, strip_grain(first, total, 2 * pool.threads()), [&](int64_t begin, int64_t end, int) {
-    float g[kRows * kStrip], u[kRows * kStrip];
-    for (int64_t task = begin; task < end; ++task) {
-      const Rows& mine = used_[static_cast<size_t>(task / strips)];
-      const int64_t strip = task % strips;
-      const int64_t filled = std::min(kStrip, inner_width - strip * kStrip);
-      for (int64_t at = 0; at < mine.count; at += kRows) {
-        const int64_t count = std::min(kRows, mine.count - at);
-        const Input* inputs = gathered_.data() + mine.first + at;
-        isa.strip(mine.expert->gate, strip, inputs, count, g);
-        isa.strip(mine.expert->up, strip, inputs, count, u);
-        isa.gated(g, u, g, count * kStrip, activation);
-        for (int64_t r = 0; r < count; ++r) {
-          float* to = h + (mine.first + at + r) * inner_width + strip * kStrip;
-          std::copy(g + r * kStrip, g + r * kStrip + filled, to);
-        }
-      }
+// Calls work(expert, its part, first strip, strips, first row, rows) for every pass of all experts' matrices of the shape
+// of `first`.
+template <typename Work>
+void Experts::in_passes(Pool& pool, const Isa& isa, const Matrix& first, int64_t pieces, Work work) {
+  int64_t most = 0;
+  for (const Part& part : parts_) most = std::max(most, part.count);
+  const int64_t strips = first.strips(), total = strips * static_cast<int64_t>(used_.size());
+  const int64_t grain = strip_grain(first, pass_of(isa, most), total, static_cast<int>(pieces) * pool.threads());
+  pool.each(total, grain, [&](int64_t begin, int64_t end, int) {
+    for (int64_t task = begin, taken; task < end; task += taken) {
+      const auto index = static_cast<size_t>(task / strips);
+      const int64_t strip = task % strips, rows = parts_[index].count;
+      const Pass pass = pass_of(isa, rows);
+      taken = std::min({pass.strips, end - task, strips - strip});
+      for (int64_t at = 0; at < rows; at += pass.rows) work(index, pass, strip, taken, at, std::min(pass.rows, rows - at));
     }
   });
-  hidden_.prepare(pool, isa, used_[0].expert->down.format, h, rows, inner_width, inner_width);
 }
 
-void Experts::outer(Pool& pool, const Isa& isa, int64_t width) {
-  const Matrix& first = used_[0].expert->down;
-  const int64_t strips = first.strips();
-  float* y = y_.at_least(static_cast<int64_t>(gathered_.size()) * width);
-  const int64_t total = strips * static_cast<int64_t>(used_.size());
-  pool.each(total, strip_grain(first, total, pool.threads()), [&](int64_t begin, int64_t end, int) {
-    float sums[kRows * kStrip];
-    for (int64_t task = begin; task < end; ++task) {
-      const Rows& mine = used_[static_cast<size_t>(task / strips)];
-      const int64_t strip = task % strips;
-      const int64_t filled = std::min(kStrip, width - strip * kStrip);
-      for (int64_t at = 0; at < mine.count; at += kRows) {
-        const int64_t count = std::min(kRows, mine.count - at);
-        isa.strip(mine.expert->down, strip, hidden_.all() + mine.first + at, count, sums);
-        for (int64_t r = 0; r < count; ++r) {
-          float* to = y + (mine.first + at + r) * width + strip * kStrip;
-          std::copy(sums + r * kStrip, sums + r * kStrip + filled, to);
-        }
-      }
+// h = activation(gate(x)) * up(x) of every row.
+void Experts::inner(Pool& pool, const Isa& isa, Activation activation) {
+  const Matrix& first = used_[0]->gate;
+  float* h = h_.at_least(static_cast<int64_t>(token_of_.size()) * first.rows);
+  in_passes(pool, isa, first, 2, [&](size_t e, const Pass& pass, int64_t strip, int64_t strips, int64_t at, int64_t rows) {
+    const InputRows inputs = tokens_.part(e).part(at, rows);
+    float* g = room_for_sums(pass, 2);
+    float* u = g + pass.numbers();
+    sums_of(isa, used_[e]->gate, strip, strips, inputs, g);
+    sums_of(isa, used_[e]->up, strip, strips, inputs, u);
+    for (int64_t s = 0; s < strips; ++s) {
+      const int64_t begin = s * whole_blocks(rows) * kStrip;
+      isa.gated(g + begin, u + begin, g + begin, rows * kStrip, activation);
     }
+    place(g, first, strip, strips, rows, h + (parts_[e].first + at) * first.rows);
+  });
+  hidden_.prepare(pool, isa, used_[0]->down.format, h, first.rows, parts_, nullptr);
+}
+
+void Experts::outer(Pool& pool, const Isa& isa) {
+  const Matrix& first = used_[0]->down;
+  float* y = y_.at_least(static_cast<int64_t>(token_of_.size()) * first.rows);
+  in_passes(pool, isa, first, 1, [&](size_t e, const Pass& pass, int64_t strip, int64_t strips, int64_t at, int64_t rows) {
+    float* sums = room_for_sums(pass, 1);
+    sums_of(isa, used_[e]->down, strip, strips, hidden_.part(e).part(at, rows), sums);
+    place(sums, first, strip, strips, rows, y + (parts_[e].first + at) * first.rows);
   });
 }
 

@@ -20,21 +20,18 @@ class Experts {
            const int32_t* chosen, const float* gates, int64_t tokens, int64_t choices, int64_t width, float* out);
 
  private:
-  struct Rows {
-    const Expert* expert;
-    int64_t first;  // of its rows among all
-    int64_t count;
-  };
-
   void sort(const std::vector<const Expert*>& experts, const int32_t* chosen, int64_t pairs, int64_t choices);
   void inner(Pool& pool, const Isa& isa, Activation activation);
-  void outer(Pool& pool, const Isa& isa, int64_t width);
+  void outer(Pool& pool, const Isa& isa);
+  template <typename Work>
+  void in_passes(Pool& pool, const Isa& isa, const Matrix& first, int64_t pieces, Work work);
 
   Inputs tokens_, hidden_;
-  std::vector<Rows> used_;
-  std::vector<Input> gathered_;     // a row each pair of token and choice, sorted by expert
-  std::vector<int64_t> row_of_;     // of each pair; -1 where it is skipped
-  std::vector<int64_t> token_of_;   // of each row
+  // A row each pair of token and choice, sorted by expert.
+  std::vector<const Expert*> used_;
+  std::vector<Part> parts_;        // the rows of each
+  std::vector<int64_t> row_of_;    // of each pair; -1 where it is skipped
+  std::vector<int64_t> token_of_;  // of each row
   Buffer<float> h_, y_;
 };
 
