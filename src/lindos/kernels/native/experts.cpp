@@ -55,12 +55,12 @@ void Experts::in_passes(Pool& pool, const Isa& isa, const Matrix& first, int64_t
   int64_t most = 0;
   for (const Part& part : parts_) most = std::max(most, part.count);
   const int64_t strips = first.strips(), total = strips * static_cast<int64_t>(used_.size());
-  const int64_t grain = strip_grain(first, pass_of(isa, most), total, static_cast<int>(pieces) * pool.threads());
+  const int64_t grain = strip_grain(first, pass_of(isa, first, most), total, static_cast<int>(pieces) * pool.threads());
   pool.each(total, grain, [&](int64_t begin, int64_t end, int) {
     for (int64_t task = begin, taken; task < end; task += taken) {
       const auto index = static_cast<size_t>(task / strips);
       const int64_t strip = task % strips, rows = parts_[index].count;
-      const Pass pass = pass_of(isa, rows);
+      const Pass pass = pass_of(isa, first, rows);
       taken = std::min({pass.strips, end - task, strips - strip});
       for (int64_t at = 0; at < rows; at += pass.rows) work(index, pass, strip, taken, at, std::min(pass.rows, rows - at));
     }

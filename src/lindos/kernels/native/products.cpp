@@ -82,15 +82,23 @@ void Inputs::lay_out_blocks(const Part& part, int64_t slot, int64_t padded) {
   }
 }
 
-Pass pass_of(const Isa& isa, int64_t rows) { return rows >= isa.many ? Pass{8, 512} : Pass{1, 64}; }
+Pass pass_of(const Isa& isa, const Matrix& matrix, int64_t rows) {
+  if (rows >= isa.many) return {8, 512};
+  return {std::clamp<int64_t>((int64_t{1} << 18) / matrix.strip_bytes(), 1, 8), 64};
+}
 
 void sums_of(const Isa& isa, const Matrix& matrix, int64_t first, int64_t strips, const InputRows& rows, float* out) {
   if (rows.blocks) {
     isa.strips(matrix, first, strips, rows, out);
     return;
   }
-  for (int64_t s = 0; s < strips; ++s) {
-    isa.strip(matrix, first + s, rows, out + s * whole_blocks(rows.count) * kStrip);
+  // A few rows stay in the nearest cache while the strips pass by; tiles would rather prepare a strip once for all rows.
+  const int64_t near = rows.count < isa.tiled ? kBlock : rows.count;
+  for (int64_t r = 0; r < rows.count; r += near) {
+    const InputRows some = rows.part(r, std::min(near, rows.count - r));
+    for (int64_t s = 0; s < strips; ++s) {
+      isa.strip(matrix, first + s, some, out + (s * whole_blocks(rows.count) + r) * kStrip);
+    }
   }
 }
 
@@ -118,7 +126,7 @@ void multiply(Pool& pool, const Isa& isa, Inputs& inputs, const float* x, int64_
   if (products.empty() || rows == 0) return;
   const Part all{0, rows};
   inputs.prepare(pool, isa, products[0].matrix.format, x, columns, {&all, 1}, nullptr);
-  const Pass pass = pass_of(isa, rows);
+  const Pass pass = pass_of(isa, products[0].matrix, rows);
   int64_t strips = 0;
   for (const Product& product : products) strips += product.matrix.strips();
   const int64_t grain = strip_grain(products[0].matrix, pass, strips, pool.threads());

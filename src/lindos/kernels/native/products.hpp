@@ -43,13 +43,13 @@ class Inputs {
   Buffer<uint16_t> blocks_;
 };
 
-// How much of a product is computed before its sums go where they belong: few rows take a strip while its sums and the
-// inputs are near; many take several, each of which meets inputs that the nearest caches still hold.
+// How much of a product is computed before its sums go where they belong: strips and rows of inputs that the second cache
+// holds together, and some sums.
 struct Pass {
   int64_t strips, rows;
   int64_t numbers() const { return strips * whole_blocks(rows) * kStrip; }
 };
-Pass pass_of(const Isa& isa, int64_t rows);
+Pass pass_of(const Isa& isa, const Matrix& matrix, int64_t rows);
 
 // Strips [first, first + strips) times one pass of rows: out[strips][whole blocks of rows][16].
 void sums_of(const Isa& isa, const Matrix& matrix, int64_t first, int64_t strips, const InputRows& rows, float* out);
