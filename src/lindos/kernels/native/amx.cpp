@@ -39,6 +39,12 @@ void widen(const uint8_t* from, int64_t groups, int8_t* to) {
   }
 }
 
+// Weights are asked for while those before them are multiplied, or memory would rest meanwhile; asking is harmless where
+// there are none.
+inline void ask_for(const uint8_t* from, int64_t bytes) {
+  for (int64_t at = 0; at < bytes; at += 64) _mm_prefetch(reinterpret_cast<const char*>(from + at), _MM_HINT_T1);
+}
+
 // The whole numbers of one group, 16 inputs by 16 outputs.
 template <int C>
 inline void multiply_group(Tiles& tiles, const InputGroup* x, int64_t apart, const int8_t* values, int32_t* whole) {
@@ -69,16 +75,17 @@ template <int R>
 }
 
 // Adds the products of 16 inputs, of which R count, to their sums in `out`. A group is multiplied while the one before
-// it is scaled.
-template <int R>
+// it is scaled, and asks for one, of `bytes`, further on.
+template <int R, int bytes>
 void bytes_part(Tiles& tiles, const int8_t* values, const uint16_t* scales, int64_t groups, const InputGroup* x,
-                int64_t apart, float* out) {
+                int64_t apart, const uint8_t* ahead, float* out) {
   alignas(64) int32_t whole[2][kBlock * kStrip];
   __m512 sums[R];
   UNROLLED for (int r = 0; r < R; ++r) sums[r] = _mm512_loadu_ps(out + r * kStrip);
   multiply_group<0>(tiles, x, apart, values, whole[0]);
   int64_t g = 0;
   for (; g + 2 < groups; g += 2) {
+    ask_for(ahead + g * bytes, 2 * bytes);
     multiply_group<1>(tiles, x + g + 1, apart, values + 512 * (g + 1), whole[1]);
     scale_group<R>(whole[0], scales + kStrip * g, x + g, apart, sums);
     multiply_group<0>(tiles, x + g + 2, apart, values + 512 * (g + 2), whole[0]);
@@ -88,6 +95,11 @@ void bytes_part(Tiles& tiles, const int8_t* values, const uint16_t* scales, int6
   scale_group<R>(whole[0], scales + kStrip * g, x + g, apart, sums);
   if (g + 1 < groups) scale_group<R>(whole[1], scales + kStrip * (g + 1), x + g + 1, apart, sums);
   UNROLLED for (int r = 0; r < R; ++r) _mm512_storeu_ps(out + r * kStrip, sums[r]);
+}
+
+auto part_of(Format format, int64_t left) {
+  if (format == Format::int4) return left > 8 ? bytes_part<16, 256> : bytes_part<8, 256>;
+  return left > 8 ? bytes_part<16, 512> : bytes_part<8, 512>;
 }
 
 void bytes_strip(const Matrix& matrix, int64_t index, const InputRows& inputs, float* out) {
@@ -103,8 +115,8 @@ void bytes_strip(const Matrix& matrix, int64_t index, const InputRows& inputs, f
     if (matrix.format == Format::int4) widen(stored, groups, wide);
     const int8_t* values = matrix.format == Format::int4 ? wide : reinterpret_cast<const int8_t*>(stored);
     for (int64_t r = 0; r < inputs.count; r += kBlock) {
-      const auto part = inputs.count - r > 8 ? bytes_part<16> : bytes_part<8>;
-      part(tiles, values, scales, groups, inputs.groups + r * inputs.apart + g, apart, out + r * kStrip);
+      part_of(matrix.format, inputs.count - r)(tiles, values, scales, groups, inputs.groups + r * inputs.apart + g, apart,
+                                               stored + kByteDepth * matrix.group_bytes(), out + r * kStrip);
     }
   }
   if (matrix.multiplier != 1.0f) {
@@ -232,6 +244,23 @@ void many_part(Tiles& tiles, const uint16_t* x, int64_t deep, const uint16_t* co
   each_sum([&]<int C>(float* sums) { tiles.store<C>(sums, 64); });
 }
 
+// Asks for one of some shares of what `strips` takes after strips s and s + 1 of `count` and the groups from g on.
+void ask_for_next(const Matrix& matrix, int64_t first, int64_t count, int64_t s, int64_t g, int64_t share, int64_t shares) {
+  s += 2;
+  if (s >= count) {
+    s = 0;
+    g += kDepth;
+  }
+  const int64_t groups = std::min(kDepth, matrix.groups() - g);
+  if (groups <= 0) return;
+  const int64_t part = (groups * matrix.group_bytes() / 64 + shares - 1) / shares * 64;
+  for (int64_t strip = first + s; strip < first + std::min(s + 2, count); ++strip) {
+    ask_for(matrix.values(strip) + g * matrix.group_bytes() + share * part, part);
+    if (share > 0 || matrix.format == Format::bf16) continue;
+    ask_for(reinterpret_cast<const uint8_t*>(matrix.scales(strip) + g * kStrip), groups * 2 * kStrip);
+  }
+}
+
 // A slice of the columns of two strips is widened once, and meets all rows, whose slice stays in the second cache for the
 // strips to come.
 void strips(const Matrix& matrix, int64_t first, int64_t count, const InputRows& inputs, float* out) {
@@ -246,6 +275,7 @@ void strips(const Matrix& matrix, int64_t first, int64_t count, const InputRows&
       const uint16_t* weights[2] = {tiles_of(matrix, first + s, g, groups, room[0]),
                                     two ? tiles_of(matrix, first + s + 1, g, groups, room[1]) : nullptr};
       for (int64_t r = 0; r < rows; r += 2 * kBlock) {
+        ask_for_next(matrix, first, count, s, g, r / (2 * kBlock), (rows + kBlock) / (2 * kBlock));
         const auto part = rows - r > kBlock ? (two ? many_part<2, 2> : many_part<2, 1>)
                                             : (two ? many_part<1, 2> : many_part<1, 1>);
         part(tiles, inputs.blocks + r * inputs.apart + g * kTile, deep, weights, groups, g == 0,
