@@ -1,5 +1,6 @@
 """The kernels' tests once more, with kernels that AddressSanitizer and UndefinedBehaviorSanitizer watch: as they are,
-and with AVX-512 computed by SIMDe, so that its kernels are tested on processors without it."""
+and with AVX-512 computed by SIMDe and AMX's tiles by loops, so that their kernels are tested on processors without
+them."""
 
 from __future__ import annotations
 
@@ -46,7 +47,7 @@ def test_the_kernels_touch_nothing_they_should_not(tmp_path: Path, emulated: boo
     preloaded = " ".join(_library(name) for name in ("libasan.so", "libstdc++.so"))
     watched = {"LD_PRELOAD": preloaded, "ASAN_OPTIONS": "detect_leaks=0"}  # Python leaks on purpose at its end
     done = subprocess.run(
-        [sys.executable, "-c", RUN, library, *(["vnni"] if emulated else [])],
+        [sys.executable, "-c", RUN, library, *(["amx", "vnni"] if emulated else [])],
         cwd=ROOT,
         env={**os.environ, **watched},
         capture_output=True,

@@ -10,7 +10,7 @@ from types import ModuleType
 from lindos.specs import LindosError, nearest
 
 VARIABLE = "LINDOS_KERNELS"
-NATIVE = ("vnni", "avx2", "portable")
+NATIVE = ("amx", "vnni", "avx2", "portable")
 """The instruction sets there are kernels for, best first."""
 
 

@@ -15,13 +15,17 @@ from torch import Tensor
 from lindos.kernels import twins
 from lindos.kernels.choosing import native_module
 from lindos.kernels.packing import FORMATS, Packed
-from lindos.kernels.twins import Activation, PackedExpert
+from lindos.kernels.twins import Activation, PackedExpert, Precision
 
 
 class Products(Protocol):
     """What computes with packed matrices. Not to be shared by threads."""
 
     name: str
+
+    def precision(self, rows: int) -> Precision:
+        """What the inputs of a product of so many rows, or of one expert with so many tokens, are rounded to."""
+        ...
 
     def multiply(self, x_TK: Tensor, matrices: Sequence[Packed]) -> list[Tensor]:
         """x · matrix^T for each matrix, fp32 [T, N]; the matrices have one format and K columns each.
@@ -74,6 +78,9 @@ class NativeProducts:
         self._kernels: Any = native.Kernels(isa, threads, bind)
         self._views: WeakKeyDictionary[Packed, Any] = WeakKeyDictionary()
         self.name = isa
+
+    def precision(self, rows: int) -> Precision:
+        return "bf16" if rows >= self._kernels.many else "int8"
 
     def multiply(self, x_TK: Tensor, matrices: Sequence[Packed]) -> list[Tensor]:
         x_TK = x_TK.contiguous()
@@ -131,6 +138,9 @@ class TorchProducts:
     """The twins: the same results by PyTorch, for tests and for machines without a compiler. Slow."""
 
     name = "torch"
+
+    def precision(self, rows: int) -> Precision:
+        return "int8"
 
     def multiply(self, x_TK: Tensor, matrices: Sequence[Packed]) -> list[Tensor]:
         for matrix in matrices:

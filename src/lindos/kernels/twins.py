@@ -6,7 +6,7 @@ J key-value heads, S keys, C head size.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -17,8 +17,9 @@ from lindos.kernels.packing import Packed
 from lindos.kernels.quantising import grouped, weights_of
 
 Activation = Literal["gelu_tanh", "silu"]
-Precision = Literal["fp32", "int8"]
-"""What the inputs of a product with whole-number weights are rounded to."""
+Precision = Literal["fp32", "int8", "bf16"]
+"""What the inputs of a product are rounded to: fp32 is not at all, int8 is for weights that are whole numbers, and with
+bf16 the weights, scales multiplied in, are rounded to it too."""
 
 
 class PackedExpert(NamedTuple):
@@ -39,7 +40,10 @@ def rounded_inputs(x_TK: Tensor) -> Tensor:
 
 
 def multiply(x_TK: Tensor, matrix: Packed, inputs: Precision) -> Tensor:
-    """x · matrix^T, fp32 [T, N]. With `inputs="int8"` they are rounded first where the weights are whole numbers."""
+    """x · matrix^T, fp32 [T, N], summed in fp32. With `inputs="int8"` they are rounded first where the weights are
+    whole numbers, with `inputs="bf16"` inputs and weights are."""
+    if inputs == "bf16":
+        return x_TK.bfloat16().float() @ weights_of(matrix).bfloat16().float().t()
     if inputs == "int8" and matrix.format != "bf16":
         x_TK = rounded_inputs(x_TK)
     return x_TK @ weights_of(matrix).t()
@@ -55,16 +59,17 @@ def mix(
     chosen_Tk: Tensor,
     gates_Tk: Tensor,
     activation: Activation,
-    inputs: Precision,
+    inputs: Precision | Callable[[int], Precision],
 ) -> Tensor:
     """For each token the sum over its choices of gate * down(act(gate(x)) * up(x)), fp32 [T, D]; a choice below 0 is
-    none."""
+    none. `inputs` may depend on how many tokens chose an expert."""
     out_TD = torch.zeros_like(x_TD)
     for e in sorted(set(chosen_Tk[chosen_Tk >= 0].tolist())):
         token_R, choice_R = torch.nonzero(chosen_Tk == e, as_tuple=True)
         x_RD = x_TD[token_R]
-        h_RF = activate(multiply(x_RD, experts[e].gate, inputs), activation) * multiply(x_RD, experts[e].up, inputs)
-        y_RD = multiply(h_RF, experts[e].down, inputs)
+        rounding = inputs(len(x_RD)) if callable(inputs) else inputs
+        h_RF = activate(multiply(x_RD, experts[e].gate, rounding), activation)
+        y_RD = multiply(h_RF * multiply(x_RD, experts[e].up, rounding), experts[e].down, rounding)
         out_TD.index_add_(0, token_R, y_RD * gates_Tk[token_R, choice_R, None])
     return out_TD
 

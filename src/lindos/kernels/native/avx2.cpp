@@ -21,17 +21,17 @@ __m256 scales_of(const uint16_t* scales, int half) {
 __m256i load(const uint8_t* bytes) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bytes)); }
 
 // R inputs at a time over H halves (of 8 rows) of a strip, from half `first` on: both halves for few inputs, so that the
-// weights come in whole cache lines, one for many, whose sums would not fit the registers otherwise.
+// weights come in whole cache lines, one for many where their sums would not fit the registers otherwise.
 
 // A 16-bit lane takes 16 products of at most 15 * 127 in one group: 30480, which fits.
 template <int R, int H>
-void int4_part(const uint8_t* values, const uint16_t* scales, int64_t groups, const Input* in, int first, float* out) {
+void int4_part(const uint8_t* values, const uint16_t* scales, int64_t groups, const InputRows& in, int first, float* out) {
   const __m256i nibble = _mm256_set1_epi8(15);
   const __m256i ones = _mm256_set1_epi16(1);
   const InputGroup* x[R];
   __m256 sum[R][H];
   UNROLLED for (int r = 0; r < R; ++r) {
-    x[r] = in[r].groups;
+    x[r] = in.groups + r * in.apart;
     UNROLLED for (int h = 0; h < H; ++h) sum[r][h] = _mm256_setzero_ps();
   }
   for (int64_t g = 0; g < groups; ++g) {
@@ -42,14 +42,18 @@ void int4_part(const uint8_t* values, const uint16_t* scales, int64_t groups, co
     }
 #pragma GCC unroll 1
     for (int eight = 0; eight < 4; ++eight) {
-      UNROLLED for (int h = 0; h < H; ++h) {
-        const __m256i both = load(group + 64 * eight + 32 * h);
-        const __m256i low = _mm256_and_si256(both, nibble);
-        const __m256i high = _mm256_and_si256(_mm256_srli_epi16(both, 4), nibble);
+      UNROLLED for (int upper = 0; upper < 2; ++upper) {
+        __m256i w[H];
+        UNROLLED for (int h = 0; h < H; ++h) {
+          const __m256i both = load(group + 64 * eight + 32 * h);
+          w[h] = _mm256_and_si256(upper ? _mm256_srli_epi16(both, 4) : both, nibble);
+        }
         UNROLLED for (int r = 0; r < R; ++r) {
-          const int8_t* inputs = x[r][g].values + 8 * eight;
-          pairs[r][h] = _mm256_add_epi16(pairs[r][h], _mm256_maddubs_epi16(low, four_inputs(inputs)));
-          pairs[r][h] = _mm256_add_epi16(pairs[r][h], _mm256_maddubs_epi16(high, four_inputs(inputs + 4)));
+          const __m256i inputs = four_inputs(x[r][g].values + 8 * eight + 4 * upper);
+          UNROLLED for (int h = 0; h < H; ++h) {
+            pairs[r][h] = _mm256_add_epi16(pairs[r][h], _mm256_maddubs_epi16(w[h], inputs));
+            __asm__ volatile("" : "+x"(pairs[r][h]));  // in this order, or the compiler has no register left
+          }
         }
       }
     }
@@ -69,12 +73,12 @@ void int4_part(const uint8_t* values, const uint16_t* scales, int64_t groups, co
 }
 
 template <int R, int H>
-void int8_part(const uint8_t* values, const uint16_t* scales, int64_t groups, const Input* in, int first, float* out) {
+void int8_part(const uint8_t* values, const uint16_t* scales, int64_t groups, const InputRows& in, int first, float* out) {
   const __m256i ones = _mm256_set1_epi16(1);
   const InputGroup* x[R];
   __m256 sum[R][H];
   UNROLLED for (int r = 0; r < R; ++r) {
-    x[r] = in[r].groups;
+    x[r] = in.groups + r * in.apart;
     UNROLLED for (int h = 0; h < H; ++h) sum[r][h] = _mm256_setzero_ps();
   }
   for (int64_t g = 0; g < groups; ++g) {
@@ -109,13 +113,13 @@ void int8_part(const uint8_t* values, const uint16_t* scales, int64_t groups, co
 }
 
 template <int R, int H>
-void bf16_part(const uint8_t* values, const uint16_t*, int64_t groups, const Input* in, int first, float* out) {
+void bf16_part(const uint8_t* values, const uint16_t*, int64_t groups, const InputRows& in, int first, float* out) {
   const __m256i upper = _mm256_set1_epi32(static_cast<int32_t>(0xffff0000u));
   const float* x[R];
   __m256 evens[R][H];
   __m256 odds[R][H];
   UNROLLED for (int r = 0; r < R; ++r) {
-    x[r] = in[r].plain;
+    x[r] = in.plain + r * in.apart;
     UNROLLED for (int h = 0; h < H; ++h) evens[r][h] = odds[r][h] = _mm256_setzero_ps();
   }
   for (int64_t pair = 0; pair < 16 * groups; ++pair) {
@@ -136,36 +140,38 @@ void bf16_part(const uint8_t* values, const uint16_t*, int64_t groups, const Inp
   }
 }
 
-using Part = void (*)(const uint8_t*, const uint16_t*, int64_t, const Input*, int, float*);
+using Part = void (*)(const uint8_t*, const uint16_t*, int64_t, const InputRows&, int, float*);
 
 struct Parts {
   Part four, two, one;
+  int halves;  // that `four` computes at a time
 };
 
 Parts parts_of(Format format) {
   switch (format) {
-    case Format::int4: return {int4_part<4, 1>, int4_part<2, 2>, int4_part<1, 2>};
-    case Format::int8: return {int8_part<4, 1>, int8_part<2, 2>, int8_part<1, 2>};
-    default: return {bf16_part<4, 1>, bf16_part<2, 2>, bf16_part<1, 2>};
+    case Format::int4: return {int4_part<4, 2>, int4_part<2, 2>, int4_part<1, 2>, 2};
+    case Format::int8: return {int8_part<4, 1>, int8_part<2, 2>, int8_part<1, 2>, 1};
+    default: return {bf16_part<4, 1>, bf16_part<2, 2>, bf16_part<1, 2>, 1};
   }
 }
 
 // One input's sums do not depend on how many it is computed with: every lane goes the same way.
-void strip(const Matrix& matrix, int64_t index, const Input* inputs, int64_t count, float* out) {
+void strip(const Matrix& matrix, int64_t index, const InputRows& inputs, float* out) {
   const Parts parts = parts_of(matrix.format);
   const uint8_t* values = matrix.values(index);
   const uint16_t* scales = matrix.scales(index);
-  const int64_t groups = matrix.groups();
+  const int64_t groups = matrix.groups(), count = inputs.count;
   int64_t r = 0;
   for (; count - r >= 4; r += 4) {
-    parts.four(values, scales, groups, inputs + r, 0, out + r * kStrip);
-    parts.four(values, scales, groups, inputs + r, 1, out + r * kStrip);
+    for (int half = 0; half < 2; half += parts.halves) {
+      parts.four(values, scales, groups, inputs.part(r, 4), half, out + r * kStrip);
+    }
   }
   if (count - r >= 2) {
-    parts.two(values, scales, groups, inputs + r, 0, out + r * kStrip);
+    parts.two(values, scales, groups, inputs.part(r, 2), 0, out + r * kStrip);
     r += 2;
   }
-  if (count > r) parts.one(values, scales, groups, inputs + r, 0, out + r * kStrip);
+  if (count > r) parts.one(values, scales, groups, inputs.part(r, 1), 0, out + r * kStrip);
   if (matrix.multiplier != 1.0f) {
     for (int64_t i = 0; i < count * kStrip; ++i) out[i] *= matrix.multiplier;
   }

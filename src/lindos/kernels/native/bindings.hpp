@@ -107,6 +107,7 @@ class Kernels {
 
   std::string name() const { return isa_.name; }
   int threads() const { return pool_.threads(); }
+  int64_t many() const { return isa_.many; }
   Pool& pool() { return pool_; }
   const Isa& isa() const { return isa_; }
 
@@ -234,7 +235,7 @@ class Network {
     step_.route(kernels_.pool(), kernels_.isa(), shape_, held.layer, o.data(), rows, h.data());
     const std::vector<const Expert*> experts =
         held.table->chosen(step_.chosen().data(), rows * shape_.choices, shape_.width);
-    step_.mix(kernels_.pool(), kernels_.isa(), shape_, experts, rows);
+    step_.mix(kernels_.pool(), kernels_.isa(), shape_, experts);
     step_.add(kernels_.pool(), kernels_.isa(), shape_, held.layer, rows, h.data());
   }
 
@@ -269,7 +270,7 @@ class Network {
     const std::vector<const Expert*> experts =
         held.table->chosen(some.data(), static_cast<int64_t>(some.size()), shape_.width);
     nb::gil_scoped_release released;
-    step_.mix(kernels_.pool(), kernels_.isa(), shape_, experts, routed_.second);
+    step_.mix(kernels_.pool(), kernels_.isa(), shape_, experts);
   }
 
   void add(int64_t index, FloatsOut h) {

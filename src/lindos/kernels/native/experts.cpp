@@ -3,17 +3,12 @@
 #include <algorithm>
 
 namespace lindos {
-namespace {
-
-constexpr int64_t kRows = 64;  // inputs a pass: their sums stay in the nearest cache
-
-}  // namespace
 
 void Experts::mix(Pool& pool, const Isa& isa, const std::vector<const Expert*>& experts, Activation activation,
                   const float* x, const int32_t* chosen, const float* gates, int64_t tokens, int64_t choices,
                   int64_t width, float* out) {
   begin(chosen, static_cast<int64_t>(experts.size()), tokens, choices);
-  some(pool, isa, experts, activation, x, tokens, width);
+  some(pool, isa, experts, activation, x, width);
   end(pool, isa, gates, tokens, choices, width, out);
 }
 
@@ -33,28 +28,26 @@ void Experts::begin(const int32_t* chosen, int64_t count, int64_t tokens, int64_
     row_of_[static_cast<size_t>(c)] = row;
     token_of_[static_cast<size_t>(row)] = c / choices;
   }
-  gathered_.clear();
 }
 
 void Experts::some(Pool& pool, const Isa& isa, const std::vector<const Expert*>& experts, Activation activation,
-                   const float* x, int64_t tokens, int64_t width) {
+                   const float* x, int64_t width) {
   used_.clear();
-  int64_t rows = 0;
+  first_.clear();
+  parts_.clear();
+  tokens_of_.clear();
   for (size_t e = 0; e < experts.size(); ++e) {
-    const int64_t count = starts_[e + 1] - starts_[e];
+    const int64_t first = starts_[e], count = starts_[e + 1] - first;
     if (experts[e] == nullptr || count == 0) continue;
-    used_.push_back({experts[e], starts_[e], count, rows});
-    rows += count;
+    used_.push_back(experts[e]);
+    first_.push_back(first);
+    parts_.push_back({static_cast<int64_t>(tokens_of_.size()), count});
+    tokens_of_.insert(tokens_of_.end(), token_of_.begin() + first, token_of_.begin() + first + count);
   }
   if (used_.empty()) return;
-  if (gathered_.empty()) {
-    tokens_.prepare(pool, isa, used_[0].expert->gate.format, x, tokens, width, width);
-    gathered_.resize(token_of_.size());
-    for (size_t row = 0; row < token_of_.size(); ++row) gathered_[row] = tokens_.row(token_of_[row]);
-    y_.at_least(static_cast<int64_t>(token_of_.size()) * width);
-  }
-  inner(pool, isa, activation, rows);
-  outer(pool, isa, width);
+  tokens_.prepare(pool, isa, used_[0]->gate.format, x, width, parts_, tokens_of_.data());
+  inner(pool, isa, activation);
+  outer(pool, isa);
 }
 
 void Experts::end(Pool& pool, const Isa& isa, const float* gates, int64_t tokens, int64_t choices, int64_t width,
@@ -70,55 +63,51 @@ void Experts::end(Pool& pool, const Isa& isa, const float* gates, int64_t tokens
   });
 }
 
-// h = activation(gate(x)) * up(x) of every row computed now.
-void Experts::inner(Pool& pool, const Isa& isa, Activation activation, int64_t rows) {
-  const Matrix& first = used_[0].expert->gate;
-  const int64_t strips = first.strips();
-  const int64_t inner_width = first.rows;
-  float* h = h_.at_least(rows * inner_width);
-  const int64_t total = strips * static_cast<int64_t>(used_.size());
-  pool.each(total, strip_grain(first, total, 2 * pool.threads()), [&](int64_t begin, int64_t end, int) {
-    float g[kRows * kStrip], u[kRows * kStrip];
-    for (int64_t task = begin; task < end; ++task) {
-      const Rows& mine = used_[static_cast<size_t>(task / strips)];
-      const int64_t strip = task % strips;
-      const int64_t filled = std::min(kStrip, inner_width - strip * kStrip);
-      for (int64_t at = 0; at < mine.count; at += kRows) {
-        const int64_t count = std::min(kRows, mine.count - at);
-        const Input* inputs = gathered_.data() + mine.first + at;
-        isa.strip(mine.expert->gate, strip, inputs, count, g);
-        isa.strip(mine.expert->up, strip, inputs, count, u);
-        isa.gated(g, u, g, count * kStrip, activation);
-        for (int64_t r = 0; r < count; ++r) {
-          float* to = h + (mine.at + at + r) * inner_width + strip * kStrip;
-          std::copy(g + r * kStrip, g + r * kStrip + filled, to);
-        }
-      }
+// Calls work(expert, its part, first strip, strips, first row, rows) for every pass of all experts' matrices of the shape
+// of `first`.
+template <typename Work>
+void Experts::in_passes(Pool& pool, const Isa& isa, const Matrix& first, int64_t pieces, Work work) {
+  int64_t most = 0;
+  for (const Part& part : parts_) most = std::max(most, part.count);
+  const int64_t strips = first.strips(), total = strips * static_cast<int64_t>(used_.size());
+  const int64_t grain = strip_grain(first, pass_of(isa, first, most), total, static_cast<int>(pieces) * pool.threads());
+  pool.each(total, grain, [&](int64_t begin, int64_t end, int) {
+    for (int64_t task = begin, taken; task < end; task += taken) {
+      const auto index = static_cast<size_t>(task / strips);
+      const int64_t strip = task % strips, rows = parts_[index].count;
+      const Pass pass = pass_of(isa, first, rows);
+      taken = std::min({pass.strips, end - task, strips - strip});
+      for (int64_t at = 0; at < rows; at += pass.rows) work(index, pass, strip, taken, at, std::min(pass.rows, rows - at));
     }
   });
-  hidden_.prepare(pool, isa, used_[0].expert->down.format, h, rows, inner_width, inner_width);
 }
 
-void Experts::outer(Pool& pool, const Isa& isa, int64_t width) {
-  const Matrix& first = used_[0].expert->down;
-  const int64_t strips = first.strips();
-  float* y = y_.at_least(0);
-  const int64_t total = strips * static_cast<int64_t>(used_.size());
-  pool.each(total, strip_grain(first, total, pool.threads()), [&](int64_t begin, int64_t end, int) {
-    float sums[kRows * kStrip];
-    for (int64_t task = begin; task < end; ++task) {
-      const Rows& mine = used_[static_cast<size_t>(task / strips)];
-      const int64_t strip = task % strips;
-      const int64_t filled = std::min(kStrip, width - strip * kStrip);
-      for (int64_t at = 0; at < mine.count; at += kRows) {
-        const int64_t count = std::min(kRows, mine.count - at);
-        isa.strip(mine.expert->down, strip, hidden_.all() + mine.at + at, count, sums);
-        for (int64_t r = 0; r < count; ++r) {
-          float* to = y + (mine.first + at + r) * width + strip * kStrip;
-          std::copy(sums + r * kStrip, sums + r * kStrip + filled, to);
-        }
-      }
+// h = activation(gate(x)) * up(x) of every row computed now.
+void Experts::inner(Pool& pool, const Isa& isa, Activation activation) {
+  const Matrix& first = used_[0]->gate;
+  float* h = h_.at_least(static_cast<int64_t>(tokens_of_.size()) * first.rows);
+  in_passes(pool, isa, first, 2, [&](size_t e, const Pass& pass, int64_t strip, int64_t strips, int64_t at, int64_t rows) {
+    const InputRows inputs = tokens_.part(e).part(at, rows);
+    float* g = room_for_sums(pass, 2);
+    float* u = g + pass.numbers();
+    sums_of(isa, used_[e]->gate, strip, strips, inputs, g);
+    sums_of(isa, used_[e]->up, strip, strips, inputs, u);
+    for (int64_t s = 0; s < strips; ++s) {
+      const int64_t begin = s * whole_blocks(rows) * kStrip;
+      isa.gated(g + begin, u + begin, g + begin, rows * kStrip, activation);
     }
+    place(g, first, strip, strips, rows, h + (parts_[e].first + at) * first.rows);
+  });
+  hidden_.prepare(pool, isa, used_[0]->down.format, h, first.rows, parts_, nullptr);
+}
+
+void Experts::outer(Pool& pool, const Isa& isa) {
+  const Matrix& first = used_[0]->down;
+  float* y = y_.at_least(static_cast<int64_t>(token_of_.size()) * first.rows);
+  in_passes(pool, isa, first, 1, [&](size_t e, const Pass& pass, int64_t strip, int64_t strips, int64_t at, int64_t rows) {
+    float* sums = room_for_sums(pass, 1);
+    sums_of(isa, used_[e]->down, strip, strips, hidden_.part(e).part(at, rows), sums);
+    place(sums, first, strip, strips, rows, y + (first_[e] + at) * first.rows);
   });
 }
 

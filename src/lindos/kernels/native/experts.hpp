@@ -23,26 +23,25 @@ class Experts {
   // often as wanted, until each that is chosen was among them once, `end`. The result is the same to the bit.
   void begin(const int32_t* chosen, int64_t count, int64_t tokens, int64_t choices);
   void some(Pool& pool, const Isa& isa, const std::vector<const Expert*>& experts, Activation activation, const float* x,
-            int64_t tokens, int64_t width);
+            int64_t width);
   void end(Pool& pool, const Isa& isa, const float* gates, int64_t tokens, int64_t choices, int64_t width, float* out);
 
  private:
-  struct Rows {
-    const Expert* expert;
-    int64_t first;  // of its rows among all
-    int64_t count;
-    int64_t at;     // of its rows among those computed now
-  };
-
-  void inner(Pool& pool, const Isa& isa, Activation activation, int64_t rows);
-  void outer(Pool& pool, const Isa& isa, int64_t width);
+  void inner(Pool& pool, const Isa& isa, Activation activation);
+  void outer(Pool& pool, const Isa& isa);
+  template <typename Work>
+  void in_passes(Pool& pool, const Isa& isa, const Matrix& first, int64_t pieces, Work work);
 
   Inputs tokens_, hidden_;
-  std::vector<Rows> used_;
-  std::vector<Input> gathered_;     // a row each pair of token and choice, sorted by expert
-  std::vector<int64_t> starts_;     // of each expert's rows among all
-  std::vector<int64_t> row_of_;     // of each pair; -1 where it is skipped
-  std::vector<int64_t> token_of_;   // of each row
+  // A row each pair of token and choice, sorted by expert.
+  std::vector<int64_t> starts_;    // of each expert's rows
+  std::vector<int64_t> row_of_;    // of each pair; -1 where it is skipped
+  std::vector<int64_t> token_of_;  // of each row
+  // Those computed now.
+  std::vector<const Expert*> used_;
+  std::vector<int64_t> first_;      // of each one's rows among all
+  std::vector<Part> parts_;         // the rows of each among those computed now
+  std::vector<int64_t> tokens_of_;  // of each row computed now
   Buffer<float> h_, y_;
 };
 

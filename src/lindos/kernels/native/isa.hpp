@@ -1,6 +1,8 @@
 // What each instruction set implements; one table of functions each, chosen once.
 #pragma once
 
+#include <limits>
+
 #include "layout.hpp"
 
 namespace lindos {
@@ -9,8 +11,8 @@ struct Isa {
   const char* name;
   // Quantise one row of `columns` inputs, the last group filled up with zeros.
   void (*quantise)(const float* x, int64_t columns, InputGroup* groups);
-  // One strip times `count` inputs: out[count][16], overwritten.
-  void (*strip)(const Matrix& matrix, int64_t strip, const Input* inputs, int64_t count, float* out);
+  // One strip times some inputs: out[rows of inputs][16], overwritten; it has room for whole blocks.
+  void (*strip)(const Matrix& matrix, int64_t strip, const InputRows& inputs, float* out);
   // h = activation(g) * u, elementwise.
   void (*gated)(const float* g, const float* u, float* h, int64_t count, Activation activation);
   // out += weight * y.
@@ -26,11 +28,23 @@ struct Isa {
   // none. `scores` has room for the keys.
   void (*attend)(const float* q, const float* k, const float* v, int64_t keys, int64_t size, float scale, float cap,
                  float temperature, float* scores, float* out);
+
+  // What only some have, for products of many rows of inputs.
+  static constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
+  // From so many rows on, `strip` reads whole blocks of them: zeros fill up the last.
+  int64_t tiled = kNever;
+  // From so many rows on, `strips` computes instead of `strip`, with inputs in bf16 that `round` has rounded.
+  int64_t many = kNever;
+  // One row of a block, filled up with zeros to whole groups.
+  void (*round)(const float* x, int64_t columns, int64_t groups, uint16_t* row) = nullptr;
+  // Strips [first, first + count) times inputs in blocks: out[count][whole blocks][16], overwritten.
+  void (*strips)(const Matrix& matrix, int64_t first, int64_t count, const InputRows& inputs, float* out) = nullptr;
 };
 
 const Isa& portable_isa();
 const Isa* avx2_isa();  // null where it was not compiled, as those below
 const Isa* vnni_isa();
+const Isa* amx_isa();
 
 // The best this processor has, or the named one; throws std::invalid_argument for one it cannot run.
 const Isa& choose_isa(const char* name);

@@ -47,12 +47,27 @@ struct InputGroup {
   int32_t shift;
 };
 
-// One row of inputs, ready for products: groups for quantised weights, and for bf16 ones fp32 numbers, padded with zeros
-// to whole groups.
-union Input {
-  const InputGroup* groups;
-  const float* plain;
+// Rows of inputs of one product, ready for it, in one of three forms; the others are null. Rows stand `apart` from each
+// other, in units of their form.
+struct InputRows {
+  int64_t count;
+  int64_t apart;
+  const InputGroup* groups;  // for quantised weights
+  const float* plain;        // for bf16 weights, padded with zeros to whole groups
+  // For many rows, in bf16: blocks of 16 rows, the last filled up with zeros; of each group of columns, 32 numbers of
+  // each row in turn.
+  const uint16_t* blocks;
+
+  // Some of them; with blocks, `first` is a multiple of 16.
+  InputRows part(int64_t first, int64_t rows) const {
+    return {rows, apart, groups ? groups + first * apart : nullptr, plain ? plain + first * apart : nullptr,
+            blocks ? blocks + first * apart : nullptr};
+  }
 };
+
+constexpr int64_t kBlock = 16;  // rows of inputs that tiles take together
+
+constexpr int64_t whole_blocks(int64_t rows) { return (rows + kBlock - 1) / kBlock * kBlock; }
 
 enum class Activation : int { gelu_tanh = 0, silu = 1 };
 

@@ -20,6 +20,7 @@ NB_MODULE(_native, m) {
       .def(nb::init<const std::string&, int, bool>(), "isa"_a, "threads"_a, "bind"_a)
       .def_prop_ro("name", &Kernels::name)
       .def_prop_ro("threads", &Kernels::threads)
+      .def_prop_ro("many", &Kernels::many, "From so many rows on products are computed in bf16.")
       .def("multiply", &Kernels::multiply, "x"_a, "matrices"_a, "outs"_a)
       .def("mix", &Kernels::mix, "table"_a, "x"_a, "chosen"_a, "gates"_a, "out"_a);
   nb::class_<Network>(m, "Network")

@@ -115,9 +115,8 @@ void Step::choose(const Isa& isa, const Shape& shape, const Layer& layer, const 
   for (int64_t c = 0; c < shape.choices; ++c) gates[c] /= sum;
 }
 
-void Step::mix(Pool& pool, const Isa& isa, const Shape& shape, const std::vector<const Expert*>& experts,
-               int64_t rows) {
-  experts_.some(pool, isa, experts, shape.activation, x_.at_least(0), rows, shape.width);
+void Step::mix(Pool& pool, const Isa& isa, const Shape& shape, const std::vector<const Expert*>& experts) {
+  experts_.some(pool, isa, experts, shape.activation, x_.at_least(0), shape.width);
 }
 
 void Step::add(Pool& pool, const Isa& isa, const Shape& shape, const Layer& layer, int64_t rows, float* h) {

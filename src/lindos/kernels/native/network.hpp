@@ -47,7 +47,7 @@ class Step {
   // computes some experts, as often as wanted, until all that are chosen were computed once, and `add` ends the layer.
   void route(Pool& pool, const Isa& isa, const Shape& shape, const Layer& layer, const float* o, int64_t rows, float* h);
   const std::vector<int32_t>& chosen() const { return chosen_; }
-  void mix(Pool& pool, const Isa& isa, const Shape& shape, const std::vector<const Expert*>& experts, int64_t rows);
+  void mix(Pool& pool, const Isa& isa, const Shape& shape, const std::vector<const Expert*>& experts);
   void add(Pool& pool, const Isa& isa, const Shape& shape, const Layer& layer, int64_t rows, float* h);
 
  private:

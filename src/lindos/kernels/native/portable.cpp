@@ -62,12 +62,12 @@ float dot_bf16(const uint8_t* group, const float* input, int64_t n) {
   return sum;
 }
 
-void strip(const Matrix& matrix, int64_t index, const Input* inputs, int64_t count, float* out) {
+void strip(const Matrix& matrix, int64_t index, const InputRows& inputs, float* out) {
   const int64_t groups = matrix.groups();
   const uint16_t* scales = matrix.scales(index);
   const uint8_t* values = matrix.values(index);
-  for (int64_t r = 0; r < count; ++r) {
-    const Input& input = inputs[r];
+  for (int64_t r = 0; r < inputs.count; ++r) {
+    const InputRows input = inputs.part(r, 1);
     for (int64_t n = 0; n < kStrip; ++n) {
       float sum = 0.0f;
       for (int64_t g = 0; g < groups; ++g) {

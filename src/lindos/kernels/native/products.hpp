@@ -1,6 +1,7 @@
 // Products of many inputs with packed matrices, over a pool of threads.
 #pragma once
 
+#include <span>
 #include <vector>
 
 #include "isa.hpp"
@@ -8,19 +9,56 @@
 
 namespace lindos {
 
+// Rows that are multiplied by the same matrices; how many they are decides in which form.
+struct Part {
+  int64_t first, count;
+};
+
 // Rows of inputs as the products want them. Kept between calls, so that nothing is allocated in a step.
 class Inputs {
  public:
-  // `rows` rows of `columns` numbers, `stride` apart.
-  void prepare(Pool& pool, const Isa& isa, Format format, const float* x, int64_t rows, int64_t columns, int64_t stride);
-  const Input& row(int64_t index) const { return rows_[static_cast<size_t>(index)]; }
-  const Input* all() const { return rows_.data(); }
+  // Rows of `columns` numbers each, in parts that follow each other; row r is that of x with the number sources[r], or
+  // where `sources` is null, r.
+  void prepare(Pool& pool, const Isa& isa, Format format, const float* x, int64_t columns, std::span<const Part> parts,
+               const int64_t* sources);
+  const InputRows& part(size_t index) const { return parts_[index]; }
 
  private:
-  std::vector<Input> rows_;
+  // Where one row goes, in one of the forms.
+  struct Row {
+    int64_t index;  // below 0 for zeros
+    InputGroup* groups;
+    float* plain;
+    uint16_t* block;
+  };
+
+  void lay_out(const Isa& isa, Format format, int64_t groups, std::span<const Part> parts);
+  void lay_out_rows(const Part& part, Format format, int64_t slot, int64_t apart);
+  void lay_out_blocks(const Part& part, int64_t slot, int64_t padded);
+
+  std::vector<InputRows> parts_;
+  std::vector<Row> rows_;
   Buffer<InputGroup> groups_;
   Buffer<float> plain_;
+  Buffer<uint16_t> blocks_;
 };
+
+// How much of a product is computed before its sums go where they belong: strips and rows of inputs that the second cache
+// holds together, and some sums.
+struct Pass {
+  int64_t strips, rows;
+  int64_t numbers() const { return strips * whole_blocks(rows) * kStrip; }
+};
+Pass pass_of(const Isa& isa, const Matrix& matrix, int64_t rows);
+
+// Strips [first, first + strips) times one pass of rows: out[strips][whole blocks of rows][16].
+void sums_of(const Isa& isa, const Matrix& matrix, int64_t first, int64_t strips, const InputRows& rows, float* out);
+
+// Where sums of a pass belong: to [rows of inputs, matrix.rows].
+void place(const float* sums, const Matrix& matrix, int64_t first, int64_t strips, int64_t rows, float* to);
+
+// Room for the sums of some passes, the calling thread's own.
+float* room_for_sums(const Pass& pass, int64_t passes);
 
 struct Product {
   Matrix matrix;
@@ -31,7 +69,7 @@ struct Product {
 void multiply(Pool& pool, const Isa& isa, Inputs& inputs, const float* x, int64_t rows, int64_t columns,
               const std::vector<Product>& products);
 
-// Strips a thread takes at a time: about a quarter of a megabyte, and enough pieces for all threads.
-int64_t strip_grain(const Matrix& matrix, int64_t strips, int threads);
+// Strips a thread takes at a time: about a quarter of a megabyte or a pass, and enough pieces for all threads.
+int64_t strip_grain(const Matrix& matrix, const Pass& pass, int64_t strips, int threads);
 
 }  // namespace lindos

@@ -9,29 +9,20 @@
 namespace lindos {
 namespace {
 
-__m512i load(const uint8_t* bytes) { return _mm512_loadu_si512(bytes); }
-
 __m512i four_inputs(const int8_t* values) {
   int32_t four;
   std::memcpy(&four, values, sizeof four);
   return _mm512_set1_epi32(four);
 }
 
-__m512 scales_of(const uint16_t* scales) {
-  const __m256 low = _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(scales)));
-  const __m256 high = _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(scales + 8)));
-  const __m512i both = _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_castps_si256(low)), _mm256_castps_si256(high), 1);
-  return _mm512_castsi512_ps(both);
-}
-
 // R inputs at a time over a whole strip.
 template <int R>
-void int4_part(const uint8_t* values, const uint16_t* scales, int64_t groups, const Input* in, float* out) {
+void int4_part(const uint8_t* values, const uint16_t* scales, int64_t groups, const InputRows& in, float* out) {
   const __m512i nibble = _mm512_set1_epi8(15);
   const InputGroup* x[R];
   __m512 sum[R];
   UNROLLED for (int r = 0; r < R; ++r) {
-    x[r] = in[r].groups;
+    x[r] = in.groups + r * in.apart;
     sum[r] = _mm512_setzero_ps();
   }
   for (int64_t g = 0; g < groups; ++g) {
@@ -60,12 +51,12 @@ void int4_part(const uint8_t* values, const uint16_t* scales, int64_t groups, co
 
 // Signed weights become unsigned by adding 128, which 16 times the shift takes back.
 template <int R>
-void int8_part(const uint8_t* values, const uint16_t* scales, int64_t groups, const Input* in, float* out) {
+void int8_part(const uint8_t* values, const uint16_t* scales, int64_t groups, const InputRows& in, float* out) {
   const __m512i top = _mm512_set1_epi8(static_cast<char>(0x80));
   const InputGroup* x[R];
   __m512 sum[R];
   UNROLLED for (int r = 0; r < R; ++r) {
-    x[r] = in[r].groups;
+    x[r] = in.groups + r * in.apart;
     sum[r] = _mm512_setzero_ps();
   }
   for (int64_t g = 0; g < groups; ++g) {
@@ -89,13 +80,13 @@ void int8_part(const uint8_t* values, const uint16_t* scales, int64_t groups, co
 }
 
 template <int R>
-void bf16_part(const uint8_t* values, const uint16_t*, int64_t groups, const Input* in, float* out) {
+void bf16_part(const uint8_t* values, const uint16_t*, int64_t groups, const InputRows& in, float* out) {
   const __m512i upper = _mm512_set1_epi32(static_cast<int32_t>(0xffff0000u));
   const float* x[R];
   __m512 evens[R];
   __m512 odds[R];
   UNROLLED for (int r = 0; r < R; ++r) {
-    x[r] = in[r].plain;
+    x[r] = in.plain + r * in.apart;
     evens[r] = odds[r] = _mm512_setzero_ps();
   }
   for (int64_t pair = 0; pair < 16 * groups; ++pair) {
@@ -110,7 +101,7 @@ void bf16_part(const uint8_t* values, const uint16_t*, int64_t groups, const Inp
   UNROLLED for (int r = 0; r < R; ++r) _mm512_storeu_ps(out + r * kStrip, _mm512_add_ps(evens[r], odds[r]));
 }
 
-using Part = void (*)(const uint8_t*, const uint16_t*, int64_t, const Input*, float*);
+using Part = void (*)(const uint8_t*, const uint16_t*, int64_t, const InputRows&, float*);
 
 struct Parts {
   Part eight, four, two, one;
@@ -125,7 +116,8 @@ Parts parts_of(Format format) {
 }
 
 // One input's sums do not depend on how many it is computed with: every lane goes the same way.
-void strip(const Matrix& matrix, int64_t index, const Input* inputs, int64_t count, float* out) {
+void strip(const Matrix& matrix, int64_t index, const InputRows& inputs, float* out) {
+  const int64_t count = inputs.count;
   const Parts parts = parts_of(matrix.format);
   const uint8_t* values = matrix.values(index);
   const uint16_t* scales = matrix.scales(index);
@@ -133,7 +125,7 @@ void strip(const Matrix& matrix, int64_t index, const Input* inputs, int64_t cou
     const int64_t left = count - r;
     const int64_t taken = left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
     const Part part = taken == 8 ? parts.eight : taken == 4 ? parts.four : taken == 2 ? parts.two : parts.one;
-    part(values, scales, matrix.groups(), inputs + r, out + r * kStrip);
+    part(values, scales, matrix.groups(), inputs.part(r, taken), out + r * kStrip);
     r += taken;
   }
   if (matrix.multiplier != 1.0f) {
