@@ -53,6 +53,9 @@ def command(
     threads: Threads = None,
     context: Context = None,
     dtype: DtypeOf = Dtype.AUTO,
+    prefix_reuse: Annotated[
+        bool, typer.Option(help="Take beginnings that prompts share from the KV cache, whosever they are.")
+    ] = True,
     log_requests: Annotated[bool, typer.Option(help="Print a line for every request.")] = False,
 ) -> None:
     """Serve a model: an OpenAI-compatible API under /v1, and the chat page."""
@@ -63,7 +66,9 @@ def command(
     settings = settings_of(
         Settings, host=host, port=port, data=data, api_key=api_key, allowed_hosts=tuple(allow_host or ())
     )
-    options = EngineOptions(max_requests=max_requests, threads=threads, context=context, dtype=dtype.value)
+    options = EngineOptions(
+        max_requests=max_requests, threads=threads, context=context, dtype=dtype.value, prefix_reuse=prefix_reuse
+    )
     run_server(directory, settings, options, listen(settings), log_requests=log_requests)
 
 

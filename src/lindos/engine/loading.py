@@ -66,10 +66,10 @@ def load_engine(model: Path, options: EngineOptions, report: Report) -> LoadedEn
     template = None if tokenizer is None else _template(tokenizer, spec)
     kernels = chosen_kernels() if device.type == "cpu" else "torch"
     network = _network(source, kernels, threads, dtype, device, report)
-    runner = Runner(network)
+    pool = BlockPool(_kv_tokens(spec, options, context, network.kv_dtype, device), reuse=options.prefix_reuse)
+    runner = Runner(network, pool.total)
     report("trying it out", 0.95)
-    _try_out(runner)
-    pool = BlockPool(_kv_tokens(spec, options, context, network.kv_dtype, device))
+    _try_out(runner, pool)
     scheduler = Scheduler(pool, max_running=options.max_running, step_tokens=options.step_tokens)
     builder = PromptBuilder(vocabulary=spec.vocabulary, context=context, tokenizer=tokenizer, template=template)
     info = ModelInfo(
@@ -139,11 +139,12 @@ class _Watched(TensorSource):
         return block
 
 
-def _try_out(runner: Runner) -> None:
+def _try_out(runner: Runner, pool: BlockPool) -> None:
     """One step, so that the first user does not pay for first-time work, and broken weights show at once."""
-    probe = Request(0, [1, 2], 1, Sampling(), OutputText(None, ()))
+    probe = Request(0, [1, 2], 1, Sampling(), OutputText(None, ()), blocks=pool.take(1))
     if not bool(torch.isfinite(runner.run([Work(probe, 0, 2)])).all()):
         raise EngineError("the weights give logits that are not finite: the model's files are damaged")
+    pool.give(probe.blocks)
 
 
 def _context(spec: ModelSpec, options: EngineOptions) -> int:

@@ -27,9 +27,8 @@ Report = Callable[[int], None]
 
 
 class PackedNetwork:
-    """A quantised model that lies in memory whole."""
+    """A quantised model that lies in memory whole. The kernels read a KV cache in bf16 or fp32; the twins, in fp32."""
 
-    kv_dtype = torch.float32
     device = torch.device("cpu")
 
     def __init__(self, source: PackedSource, products: Products, report: Report = lambda _: None) -> None:
@@ -42,6 +41,7 @@ class PackedNetwork:
         self._final_norm = self._read.plain("final_norm")
         self._layers = [self._layer(f"layers.{index}") for index in range(self.spec.layers)]
         self._native = NativeLayers(self.spec, products, self._layers) if isinstance(products, NativeProducts) else None
+        self.kv_dtype = torch.float32 if self._native is None else torch.bfloat16
 
     def phase(self, positions_T: Tensor) -> tuple[Tensor, Tensor]:
         return rotary_phase(positions_T, self.spec.head_size, self.spec.rope_base, self.spec.rope_scaling)
@@ -52,7 +52,7 @@ class PackedNetwork:
         return rows * self.spec.embedding_multiplier
 
     def attend(self, layer: int, h_TD: Tensor, batch: Batch) -> Tensor:
-        if self._native is not None and not any(piece.cache.hidden for piece in batch.pieces):
+        if self._native is not None:
             return self._native.attend(layer, h_TD, batch)
         weights = self._layers[layer]
         x_TD = self._norm(layer, "norm_attention_in", h_TD)
@@ -62,7 +62,7 @@ class PackedNetwork:
             q_THC = self._norm(layer, "attention.query_norm", q_THC)
             k_TKC = self._norm(layer, "attention.key_norm", k_TKC)
         turned = rotate(q_THC, batch.phase), rotate(k_TKC, batch.phase)
-        return attend_pieces(layer, *turned, v_TKC, batch.pieces, self.spec)
+        return attend_pieces(layer, *turned, v_TKC, batch, self.spec)
 
     def finish(self, layer: int, h_TD: Tensor, o_THC: Tensor) -> Tensor:
         if self._native is not None:
