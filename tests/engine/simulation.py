@@ -1,4 +1,5 @@
-"""Steps of the scheduler with the network left out: they only move counts. What must always hold is checked in each."""
+"""Steps of the scheduler with the network left out: they move counts, and write down which tokens the blocks stand for.
+What must always hold is checked in each."""
 
 from __future__ import annotations
 
@@ -12,13 +13,15 @@ from lindos.engine.request import Request
 from lindos.engine.scheduler import Scheduler, Work
 
 
-def request(number: int, prompt: int, limit: int, *, priority: int = 0, client: str = "") -> Request:
+def request(number: int, prompt: int | list[int], limit: int, *, priority: int = 0, client: str = "") -> Request:
+    """A number of tokens stands for a prompt that begins as no other does."""
+    tokens = [1000 + number] * prompt if isinstance(prompt, int) else list(prompt)
     sampling = Sampling(seed=number, ignore_end=True)
-    return Request(number, [1] * prompt, limit, sampling, OutputText(None, ()), priority=priority, client=client)
+    return Request(number, tokens, limit, sampling, OutputText(None, ()), priority=priority, client=client)
 
 
-def scheduler(*, blocks: int, running: int, step: int) -> Scheduler:
-    return Scheduler(BlockPool(blocks * BLOCK), max_running=running, step_tokens=step)
+def scheduler(*, blocks: int, running: int, step: int, reuse: bool = True) -> Scheduler:
+    return Scheduler(BlockPool(blocks * BLOCK, reuse=reuse), max_running=running, step_tokens=step)
 
 
 @dataclass
@@ -31,6 +34,12 @@ class Simulation:
     ended: list[int] = field(default_factory=list)
     served: Counter[str] = field(default_factory=Counter)
     """By client, a prompt's tokens once, an answer's twice."""
+    computed: Counter[int] = field(default_factory=Counter)
+    """Tokens that went through the network, by request."""
+    content: dict[int, list[int]] = field(default_factory=dict)
+    """By block, for each place what stands for the tokens up to the one whose keys and values are there."""
+    beginnings: dict[int, list[int]] = field(default_factory=dict)
+    """By request, what stands for its first token, its first two, ..."""
 
     def add(self, one: Request) -> Request:
         self.scheduler.add(one)
@@ -40,14 +49,16 @@ class Simulation:
         work = self.scheduler.schedule()
         assert work, "requests are there, so something must move"
         self.check(work)
+        self.write(work)
         # In the order they were let in: in the first step a prompt of one token stands before longer ones.
         self.started += [one for one in self.scheduler.running if one not in self.started]
         for item in work:
             self.served[item.request.client] += 2 * item.samples
             if item.samples and len(item.request.tokens) == item.request.prompt_tokens:
                 self.served[item.request.client] += item.request.prompt_tokens
-            item.request.cached = item.end
-            if item.samples and item.request.append(1)[1] is not None:
+            self.scheduler.computed(item)
+            # What an answer goes on with hangs on what was said before, as with a network at temperature 0.
+            if item.samples and item.request.append(sum(item.request.tokens[-3:]) % 3)[1] is not None:
                 self.scheduler.remove(item.request)
                 self.ended.append(item.request.id)
         return work
@@ -59,10 +70,29 @@ class Simulation:
             self.step()
         raise AssertionError("it does not end")
 
+    def write(self, work: list[Work]) -> None:
+        """What a step writes into blocks, and reads of what stands there."""
+        for request, start, end in work:
+            self.computed[request.id] += end - start
+            known = self.beginnings.setdefault(request.id, [])
+            for token in request.tokens[len(known) :]:
+                known.append(hash((known[-1] if known else 0, token)))
+            for position in range(start, end):
+                block = request.blocks[position // BLOCK]
+                assert self.scheduler.pool.holders(block) == 1, "a block that others hold is written"
+                self.content.setdefault(block, [0] * BLOCK)[position % BLOCK] = known[position]
+        for request, _, end in work:
+            known = self.beginnings[request.id][:end]
+            for index, first in enumerate(range(0, end, BLOCK)):
+                expected = known[first : first + BLOCK]
+                assert self.content[request.blocks[index]][: len(expected)] == expected, "another's content is read"
+
     def check(self, work: list[Work]) -> None:
         pool, running, waiting = self.scheduler.pool, self.scheduler.running, list(self.scheduler.waiting)
-        assert pool.used == sum(r.blocks for r in running) <= pool.total
-        assert all(r.blocks == r.cached == 0 for r in waiting)
+        held = Counter(block for one in running for block in one.blocks)
+        assert all(pool.holders(block) == held[block] for block in range(pool.total)), "no block is lost or taken twice"
+        assert pool.used == len(held) <= pool.total
+        assert all(not r.blocks and r.cached == 0 for r in waiting)
         assert len(self.scheduler.waiting) == len(waiting)
         assert not set(running) & set(waiting)
         assert sum(item.end - item.start for item in work) <= self.step_tokens
@@ -70,7 +100,7 @@ class Simulation:
         for item in work:
             assert item.request in running
             assert item.start == item.request.cached < item.end <= len(item.request.tokens)
-            assert pool.needed(item.end) <= item.request.blocks
+            assert pool.needed(item.end) <= len(item.request.blocks) == len(set(item.request.blocks))
         ranks = [-r.priority for r in running]
         assert ranks == sorted(ranks), "running requests are ranked by priority"
         for one in running:  # nobody is let in past an older request of the same client and priority

@@ -79,7 +79,9 @@ def test_eight_at_once_get_what_each_gets_alone(harness: Harness, tiny_model_dir
         assert one.ids == alone.ids
         check_greedy(model, prompt, one.ids, 24)
         assert one.text == alone.text
-        assert one.usage == alone.usage == Usage(len(prompt), 24)
+        assert {(found.usage.prompt_tokens, found.usage.completion_tokens) for found in (one, alone)} == {
+            (len(prompt), 24)
+        }
         assert one.finish == "length"
 
 
@@ -170,7 +172,18 @@ def test_stop_tokens_end_the_text_and_are_counted(harness: Harness) -> None:
 def test_the_answer_ends_where_the_context_does(harness: Harness) -> None:
     prompt = harness.engine.info.context - 6
     one = harness(harness.engine.complete(tokens=[5] * prompt, sampling=ENDLESS))
-    assert (one.finish, one.usage) == ("length", Usage(prompt, 6))
+    assert (one.finish, one.usage) == ("length", Usage(prompt, 6, one.usage.cached_tokens))
+
+
+@pytest.mark.parametrize("reuse", [True, False])
+def test_a_prompt_that_was_read_lately_is_found_again(long_model_dir: Path, reuse: bool) -> None:
+    with started(long_model_dir, threads=1, prefix_reuse=reuse) as harness:
+        first, again = (harness(harness.engine.complete(tokens=[9] * 200, sampling=GREEDY)) for _ in range(2))
+        assert first.ids == again.ids
+        found = 192 if reuse else 0  # three whole blocks of 64
+        assert (first.usage, again.usage) == (Usage(200, 24), Usage(200, 24, found))
+        stats = harness(harness.engine.stats())
+        assert (stats.cached_tokens, stats.kv_tokens, stats.kv_kept) == (found, 0, found)
 
 
 def test_what_cannot_be_is_refused_before_anything_is_streamed(harness: Harness) -> None:

@@ -51,7 +51,8 @@ def asked(number: int, tokens: list[int], limit: int = 12) -> Request:
 
 @pytest.mark.parametrize("step", [5, 300])
 def test_a_batch_gives_each_what_one_pass_gives(model: Transformer, step: int) -> None:
-    core = EngineCore(Runner(TorchNetwork(model)), Scheduler(BlockPool(4096), max_running=4, step_tokens=step))
+    pool = BlockPool(4096)
+    core = EngineCore(Runner(TorchNetwork(model), pool.total), Scheduler(pool, max_running=4, step_tokens=step))
     for number, prompt in enumerate(PROMPTS):
         core.add(asked(number, prompt))
     found: dict[int, list[int]] = {}
@@ -70,8 +71,9 @@ def test_a_batch_gives_each_what_one_pass_gives(model: Transformer, step: int) -
 @pytest.mark.parametrize("cuts", [(61,), (1, 60, 61), (20, 40, 61), (60, 61)])
 def test_logits_equal_the_models_however_a_prompt_is_cut(model: Transformer, cuts: tuple[int, ...]) -> None:
     """One new token and several take different ways through attention and experts."""
-    prompt, runner = PROMPTS[3], Runner(TorchNetwork(model))
+    prompt, runner = PROMPTS[3], Runner(TorchNetwork(model), 1)
     one, start = asked(0, prompt), 0
+    one.blocks = [0]
     logits = torch.empty(0)
     for end in cuts:
         logits = runner.run([Work(one, start, end)])

@@ -99,7 +99,8 @@ def request(number: int, tokens: list[int], limit: int = 12) -> Request:
 
 def logits(net: Network, tokens: list[int], cut: int) -> torch.Tensor:
     """Of the last token, after a prompt that came in two pieces."""
-    one, runner = request(0, tokens), Runner(net)
+    one, runner = request(0, tokens), Runner(net, 1)
+    one.blocks = [0]
     if cut:
         runner.run([Work(one, 0, cut)])
     return runner.run([Work(one, cut, len(tokens))])[0]
@@ -110,19 +111,24 @@ def logits(net: Network, tokens: list[int], cut: int) -> torch.Tensor:
 @pytest.mark.parametrize("cut", [0, 1, 7])
 def test_logits_are_those_of_the_widened_weights(quantised: Path, kernels: str, prompt: list[int], cut: int):
     expected = logits(TorchNetwork(load_model(quantised, dtype=torch.float32)), prompt, 0)
-    found = logits(network(quantised, kernels), prompt, cut)
+    net = network(quantised, kernels)
+    assert net.kv_dtype == (torch.float32 if kernels == "torch" else torch.bfloat16)
+    rounded = logits(net, prompt, cut)
+    net.kv_dtype = torch.float32
+    found = logits(net, prompt, cut)
     bf16 = quantised.name == "bf16"
     # Inputs of quantised products are rounded to int8: half a percent each, which random layers add up and amplify.
     error = float((found - expected).norm() / expected.norm())
     assert error < (1e-5 if bf16 else 0.1)
+    assert float((rounded - found).norm() / expected.norm()) < (0.01 if bf16 else 0.1)
 
 
 @pytest.mark.parametrize("kernels", available_kernels())
 def test_who_else_is_in_the_batch_does_not_matter(quantised: Path, kernels: str):
     def answers(prompts: list[list[int]]) -> list[list[int]]:
-        core = EngineCore(
-            Runner(network(quantised, kernels)), Scheduler(BlockPool(4096), max_running=8, step_tokens=16)
-        )
+        pool = BlockPool(4096)
+        runner = Runner(network(quantised, kernels), pool.total)
+        core = EngineCore(runner, Scheduler(pool, max_running=8, step_tokens=16))
         requests = [request(number, prompt) for number, prompt in enumerate(prompts)]
         for one in requests:
             core.add(one)
@@ -130,7 +136,7 @@ def test_who_else_is_in_the_batch_does_not_matter(quantised: Path, kernels: str)
             core.step()
         return [one.tokens[one.prompt_tokens :] for one in requests]
 
-    prompts = [PROMPT[at:] + PROMPT[:at] for at in range(5)]
+    prompts = [PROMPT[at:] + PROMPT[:at] for at in range(5)] + [PADDED]
     assert answers(prompts) == [answers([prompt])[0] for prompt in prompts]
 
 

@@ -55,7 +55,9 @@ def finish(core: EngineCore) -> dict[int, list[int]]:
 
 
 def core_for(model: Transformer, *, tokens: int = 4096, running: int = 16, step: int = 64) -> EngineCore:
-    return EngineCore(Runner(TorchNetwork(model)), Scheduler(BlockPool(tokens), max_running=running, step_tokens=step))
+    pool = BlockPool(tokens)
+    runner = Runner(TorchNetwork(model), pool.total)
+    return EngineCore(runner, Scheduler(pool, max_running=running, step_tokens=step))
 
 
 @pytest.mark.parametrize("step", [3, 17, 300])
@@ -83,8 +85,10 @@ def test_a_full_cache_delays_but_changes_nothing(model: Transformer) -> None:
 def test_logits_do_not_depend_on_how_a_prompt_is_cut(
     model: Transformer, tokens: list[int], data: st.DataObject
 ) -> None:
-    one, runner = request(0, tokens), Runner(TorchNetwork(model))
+    one, runner = request(0, tokens), Runner(TorchNetwork(model), 8)
+    one.blocks = data.draw(st.permutations(range(8)))[: BlockPool.needed(len(tokens))]
     other = request(1, [9, 8, 7])
+    other.blocks = [min(set(range(8)).difference(one.blocks))]
     start = 0
     while True:
         end = data.draw(st.integers(start + 1, len(tokens)))
@@ -128,7 +132,8 @@ def test_other_members_of_the_family(tiny_spec: ModelSpec, changes: dict[str, ob
 
 def test_bf16_agrees_with_the_model_in_bf16(tiny_model_dir: Path) -> None:
     model = load_model(tiny_model_dir, dtype=torch.bfloat16)
-    runner, one = Runner(TorchNetwork(model)), request(0, PROMPTS[4])
+    runner, one = Runner(TorchNetwork(model), 1), request(0, PROMPTS[4])
+    one.blocks = [0]
     runner.run([Work(one, 0, 29)])
     logits = runner.run([Work(one, 29, 30)])
     with torch.inference_mode():
@@ -140,7 +145,7 @@ class Breaking:
     """A runner that fails, or gives nonsense, wherever one token comes by."""
 
     def __init__(self, model: Transformer, bad: int, *, raising: bool) -> None:
-        self._runner = Runner(TorchNetwork(model))
+        self._runner = Runner(TorchNetwork(model), BlockPool.needed(4096))
         self._bad = bad
         self._raising = raising
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lindos.engine.blocks import BLOCK, BlockPool
+from lindos.engine.blocks import BLOCK
 from lindos.engine.fairness import PATIENCE
 from lindos.engine.request import Request
 from tests.engine.simulation import Simulation, request, scheduler
@@ -245,12 +244,3 @@ def test_what_is_computed_again_is_charged_to_nobody() -> None:
     simulation.finish()
     # Its prompt counts once: 80 for the first request against 97 for the other's, not 60 more each time.
     assert simulation.ended[3:] == [0, 11, 10, 12]
-
-
-def test_the_pool_refuses_what_it_does_not_have() -> None:
-    pool = BlockPool(BLOCK + 1)
-    assert pool.total == 2
-    with pytest.raises(RuntimeError, match="asked for"):
-        pool.take(3)
-    with pytest.raises(RuntimeError, match="given back"):
-        pool.give(1)

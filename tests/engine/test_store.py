@@ -43,6 +43,7 @@ SPEC = ModelSpec(
     expert_width=64,
     shared_width=32,
 )
+BLOCKS = 48
 ALL = SPEC.layers * SPEC.experts
 NATIVE = [name for name in available_kernels() if name != "torch"]
 pytestmark = pytest.mark.skipif(not NATIVE, reason="this install has no native kernels")
@@ -66,7 +67,7 @@ def network(folder: Path, slots: int | None) -> PackedNetwork:
 
 @pytest.fixture(scope="module")
 def whole(quantised: Path) -> Runner:
-    return Runner(network(quantised, None))
+    return Runner(network(quantised, None), BLOCKS)
 
 
 class Several:
@@ -74,7 +75,9 @@ class Several:
 
     def __init__(self, runner: Runner, count: int) -> None:
         self.runner = runner
-        self.requests = [Request(i, [], 1, Sampling(), OutputText(None, ())) for i in range(count)]
+        self.requests = [
+            Request(i, [], 1, Sampling(), OutputText(None, ()), blocks=[2 * i, 2 * i + 1]) for i in range(count)
+        ]
 
     def step(self, tokens: dict[int, list[int]]) -> torch.Tensor:
         work = []
@@ -97,7 +100,7 @@ steps = st.lists(
 @settings(max_examples=60, deadline=None)
 def test_what_is_in_memory_changes_no_result(quantised: Path, whole: Runner, steps: list[Any], slots: int):
     part = network(quantised, slots)
-    some, all_of = Several(Runner(part), 4), Several(whole, 4)
+    some, all_of = Several(Runner(part, BLOCKS), 4), Several(whole, 4)
     try:
         for tokens in steps:
             assert torch.equal(some.step(tokens), all_of.step(tokens))
@@ -107,7 +110,7 @@ def test_what_is_in_memory_changes_no_result(quantised: Path, whole: Runner, ste
 
 def test_a_store_reads_what_its_misses_need_and_little_more(quantised: Path):
     part = network(quantised, ALL // 2)
-    alone = Several(Runner(part), 1)
+    alone = Several(Runner(part, BLOCKS), 1)
     alone.step({0: [3]})
     before = part.store.stats.bytes_read
     for token in range(4, 40):
@@ -122,7 +125,7 @@ def test_a_store_reads_what_its_misses_need_and_little_more(quantised: Path):
 def test_a_sweep_reads_each_expert_that_is_not_kept_once(quantised: Path):
     slots = 12
     part = network(quantised, slots)
-    sweep = Several(Runner(part), 24)
+    sweep = Several(Runner(part, BLOCKS), 24)
     rounds, stats = 10, part.store.stats
     sweep.step({i: [3 + i] for i in range(24)})
     before = stats.bytes_read, stats.hits
@@ -147,7 +150,7 @@ def copied(quantised: Path, tmp_path: Path) -> Iterator[tuple[PackedNetwork, Pat
 
 def test_a_file_changed_underneath_is_an_error(copied: tuple[PackedNetwork, Path]):
     part, path = copied
-    several = Several(Runner(part), 1)
+    several = Several(Runner(part, BLOCKS), 1)
     several.step({0: [5, 6, 7]})
     with path.open("r+b") as file:
         file.seek(path.stat().st_size // 2)
@@ -160,7 +163,7 @@ def test_a_file_cut_short_is_an_error(copied: tuple[PackedNetwork, Path]):
     part, path = copied
     os.truncate(path, 8192)
     with pytest.raises(ReadError, match=r"changed|truncated"):
-        Several(Runner(part), 1).step({0: [5, 6, 7]})
+        Several(Runner(part, BLOCKS), 1).step({0: [5, 6, 7]})
 
 
 def test_a_disk_that_fails_fails_only_who_needs_it(quantised: Path, whole: Runner, monkeypatch: pytest.MonkeyPatch):
@@ -174,9 +177,9 @@ def test_a_disk_that_fails_fails_only_who_needs_it(quantised: Path, whole: Runne
     monkeypatch.setattr(os, "preadv", failing)
     for _ in range(3):
         with pytest.raises(ReadError, match="Input/output error"):
-            Several(Runner(part), 1).step({0: [5, 6, 7]})
+            Several(Runner(part, BLOCKS), 1).step({0: [5, 6, 7]})
     monkeypatch.setattr(os, "preadv", read)
-    assert torch.equal(Several(Runner(part), 1).step({0: [5, 6, 7]}), expected)
+    assert torch.equal(Several(Runner(part, BLOCKS), 1).step({0: [5, 6, 7]}), expected)
     part.store.close()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,8 @@ from lindos.kernels.packing import Packed
 from lindos.kernels.products import NativeProducts
 from lindos.kernels.quantising import packed
 from lindos.kernels.twins import PackedExpert
+
+BLOCK = 64
 
 made: dict[str, NativeProducts] = {}
 
@@ -41,8 +43,9 @@ class Case:
     h_TD: Tensor
     phase: tuple[Tensor, Tensor]
     temperature_T: Tensor | None
-    sequences: list[tuple[int, int, int]]  # rows, start, capacity
-    caches: list[Tensor]  # [2, J, capacity, C]
+    sequences: list[tuple[int, int, list[int]]]  # rows, start, blocks
+    pages: Tensor  # [2, J, blocks, BLOCK, C] as the kernels have them
+    hidden: Tensor | None  # [all blocks of the sequences, BLOCK]
 
     def __repr__(self) -> str:
         return f"Case({self.shape}, {len(self.experts)} experts, sequences {self.sequences})"
@@ -52,7 +55,7 @@ class Case:
 def cases(draw: st.DrawFn) -> Case:
     kv_heads, size = draw(st.integers(1, 3)), 2 * draw(st.integers(1, 20))
     heads, width = kv_heads * draw(st.integers(1, 3)), draw(st.integers(1, 60))
-    count = draw(st.integers(1, 9))
+    experts = draw(st.integers(1, 9))
     generator = torch.Generator().manual_seed(draw(st.integers(0, 1 << 30)))
 
     def random(*sizes: int) -> Tensor:
@@ -65,10 +68,14 @@ def cases(draw: st.DrawFn) -> Case:
         return PackedExpert(matrix(inner, width), matrix(inner, width), matrix(width, inner))
 
     inner, kv = heads * size, kv_heads * size
-    places = draw(
-        st.lists(st.tuples(st.integers(1, 12), st.integers(0, 30), st.integers(0, 9)), min_size=1, max_size=4)
-    )
+    start = st.one_of(st.integers(0, 30), st.integers(0, 3 * BLOCK), st.integers(8 * BLOCK - 2, 17 * BLOCK))
+    count = st.one_of(st.integers(1, 3), st.integers(1, 12), st.integers(50, 140))
+    places = draw(st.lists(st.tuples(count, start, st.integers(0, 2)), min_size=1, max_size=4))
     rows = sum(place[0] for place in places)
+    needed = [-(-(tokens + start) // BLOCK) + spare for tokens, start, spare in places]
+    order = torch.randperm(sum(needed) + 2, generator=generator).tolist()
+    blocks = [[order.pop() for _ in range(many)] for many in needed]
+    dtype = draw(st.sampled_from([torch.float32, torch.bfloat16]))
     # Attention in and out, experts in and out, queries, keys; the first and third are always there.
     sizes = (width, width, width, width, size, size)
     there = (True, draw(st.booleans()), True, draw(st.booleans()), draw(st.booleans()), draw(st.booleans()))
@@ -79,7 +86,7 @@ def cases(draw: st.DrawFn) -> Case:
             "heads": heads,
             "kv_heads": kv_heads,
             "size": size,
-            "choices": draw(st.integers(1, count)),
+            "choices": draw(st.integers(1, experts)),
             "eps": 1e-5,
             "score_scale": draw(st.sampled_from([size**-0.5, 1.0])),
             "attention_cap": draw(st.sampled_from([0.0, 5.0, 30.0])),
@@ -94,20 +101,21 @@ def cases(draw: st.DrawFn) -> Case:
             "value": matrix(kv, width),
             "output": matrix(width, inner),
         },
-        experts=[mlp(draw(st.just(24))) for _ in range(count)],
+        experts=[mlp(draw(st.just(24))) for _ in range(experts)],
         shared=mlp(17) if draw(st.booleans()) else None,
         norms=[1 + 0.1 * random(n) if is_there else None for n, is_there in zip(sizes, there, strict=True)],
-        router_ED=random(count, width),
+        router_ED=random(experts, width),
         h_TD=random(rows, width),
         phase=(angles.cos(), angles.sin()),
         temperature_T=1 + random(rows).abs() if draw(st.booleans()) else None,
-        sequences=[(tokens, start, tokens + start + spare) for tokens, start, spare in places],
-        caches=[random(2, kv_heads, sum(place), size) for place in places],
+        sequences=[(tokens, start, mine) for (tokens, start, _), mine in zip(places, blocks, strict=True)],
+        pages=random(2, kv_heads, sum(needed) + 2, BLOCK, size).to(dtype),
+        hidden=torch.rand(sum(needed), BLOCK, generator=generator) < 0.3 if draw(st.booleans()) else None,
     )
 
 
-def network(kernels: str, case: Case) -> Any:
-    products = of(kernels)
+def network(kernels: str, case: Case, products: NativeProducts | None = None) -> Any:
+    products = products or of(kernels)
     table = products.table(len(case.experts), "silu" if case.shape["activation"] else "gelu_tanh")
     for index, expert in enumerate(case.experts):
         table.put(index, expert)
@@ -122,16 +130,39 @@ def network(kernels: str, case: Case) -> Any:
     return found
 
 
-def places(case: Case, caches: list[Tensor]) -> np.ndarray[Any, np.dtype[np.int64]]:
-    rows, first = [], 0
-    for (tokens, start, capacity), cache in zip(case.sequences, caches, strict=True):
-        rows.append((first, tokens, start, capacity, cache.data_ptr()))
+def attend(native: Any, case: Case, pages: Tensor, temperature_T: Tensor | None) -> Tensor:
+    """By the kernels; fills the pages."""
+    o_TI = torch.full((len(case.h_TD), case.shape["heads"] * case.shape["size"]), torch.nan)
+    native.attend(0, case.h_TD, pages, *tables(case), *case.phase, temperature_T, o_TI)
+    return o_TI
+
+
+def tables(case: Case) -> tuple[Any, Any, Any]:
+    rows, blocks, first = [], [], 0
+    for tokens, start, mine in case.sequences:
+        rows.append((first, tokens, start, len(blocks), len(mine)))
+        blocks += mine
         first += tokens
-    return np.array(rows, dtype=np.int64)
+    visible = None
+    if case.hidden is not None:
+        visible = np.packbits(~case.hidden.numpy(), axis=1, bitorder="little").view(np.uint64)[:, 0].copy()
+    return np.array(rows, np.int64), np.array(blocks, np.int32), visible
 
 
-def attended(case: Case, caches: list[Tensor]) -> Tensor:
-    """By the twins; fills the caches."""
+def plain(pages: Tensor, blocks: list[int]) -> Tensor:
+    """Keys and values [2, J, S, C] out of the kernels' arrangement, which native/pages.hpp describes."""
+    _, heads, _, _, size = pages.shape
+    keys_JNSC = pages[0, :, blocks].reshape(heads, -1, BLOCK // 16, size, 16).transpose(-1, -2).flatten(1, 3)
+    values = pages[1, :, blocks].flatten(2)
+    full = size // 16 * 16
+    strips = values[..., : full * BLOCK].unflatten(-1, (-1, BLOCK, 16)).transpose(2, 3).flatten(3)
+    rest = values[..., full * BLOCK :].unflatten(-1, (BLOCK, -1)) if size > full else strips[..., :0]
+    values_JSC = torch.cat((strips, rest), -1).flatten(1, 2)
+    return torch.stack((keys_JNSC.flatten(1, -2), values_JSC))
+
+
+def attended(case: Case) -> tuple[Tensor, list[Tensor]]:
+    """By the twins: what is gathered, and the keys and values of each sequence after it."""
     shape, norms = case.shape, case.norms
     assert norms[0] is not None
     x_TD = twins.norm(case.h_TD, norms[0], shape["eps"])
@@ -142,16 +173,22 @@ def attended(case: Case, caches: list[Tensor]) -> Tensor:
     q_THC = q_THC if norms[4] is None else twins.norm(q_THC, norms[4], shape["eps"])
     k_TJC = k_TJC if norms[5] is None else twins.norm(k_TJC, norms[5], shape["eps"])
     q_THC, k_TJC = twins.turn(q_THC, *case.phase), twins.turn(k_TJC, *case.phase)
-    out, first = [], 0
-    for (tokens, start, _), cache in zip(case.sequences, caches, strict=True):
+    out, caches, first, block = [], [], 0, 0
+    for tokens, start, blocks in case.sequences:
         rows, end = slice(first, first + tokens), start + tokens
+        cache = plain(case.pages, blocks)
         cache[0, :, start:end], cache[1, :, start:end] = k_TJC[rows].transpose(0, 1), v_TJC[rows].transpose(0, 1)
+        hidden = None if case.hidden is None else case.hidden[block : block + len(blocks)].flatten()[:end]
+        keys, values = cache[:, :, :end].float()
         temperature = None if case.temperature_T is None else case.temperature_T[rows]
         scale, cap = shape["score_scale"], shape["attention_cap"]
-        keys, values = cache[0, :, :end], cache[1, :, :end]
-        out.append(twins.attend(q_THC[rows], keys, values, scale=scale, cap=cap, temperature_T=temperature))
+        out.append(
+            twins.attend(q_THC[rows], keys, values, scale=scale, cap=cap, temperature_T=temperature, hidden_S=hidden)
+        )
+        caches.append(cache[:, :, :end])
         first += tokens
-    return torch.cat(out).flatten(1)
+        block += len(blocks)
+    return torch.cat(out).flatten(1), caches
 
 
 def finished(case: Case, o_TI: Tensor) -> tuple[Tensor, Tensor]:
@@ -178,9 +215,9 @@ def finished(case: Case, o_TI: Tensor) -> tuple[Tensor, Tensor]:
     return h_TD + (mixed_TD if norms[3] is None else twins.norm(mixed_TD, norms[3], shape["eps"])), clear_T
 
 
-def close(found: Tensor, expected: Tensor) -> None:
+def close(found: Tensor, expected: Tensor, error: float = 2e-3) -> None:
     if found.numel():
-        torch.testing.assert_close(found, expected, rtol=2e-3, atol=2e-4 * float(expected.abs().max()))
+        torch.testing.assert_close(found, expected, rtol=error, atol=error / 10 * float(expected.abs().max()))
 
 
 @pytest.mark.parametrize("kernels", available_kernels())
@@ -188,12 +225,14 @@ def close(found: Tensor, expected: Tensor) -> None:
 @settings(max_examples=80, deadline=None)
 def test_a_layer_equals_its_twins(kernels: str, case: Case):
     native = network(kernels, case)
-    caches, expected_caches = [cache.clone() for cache in case.caches], [cache.clone() for cache in case.caches]
-    o_TI = torch.empty(len(case.h_TD), case.shape["heads"] * case.shape["size"])
-    native.attend(0, case.h_TD, places(case, caches), *case.phase, case.temperature_T, o_TI)
-    close(o_TI, attended(case, expected_caches))
-    for found, expected in zip(caches, expected_caches, strict=True):
-        close(found, expected)
+    pages = case.pages.clone()
+    o_TI = attend(native, case, pages, case.temperature_T)
+    expected_TI, caches = attended(case)
+    # A rounding of the products before may tip the rounding to bf16.
+    close(o_TI, expected_TI, 2e-2 if pages.dtype == torch.bfloat16 else 2e-3)
+    for (_, _, blocks), expected in zip(case.sequences, caches, strict=True):
+        found = plain(pages, blocks)[:, :, : expected.shape[2]]
+        close(found.float(), expected.float(), 1e-2 if pages.dtype == torch.bfloat16 else 2e-3)
     h_TD = case.h_TD.clone()
     native.finish(0, o_TI, h_TD)
     expected_TD, clear_T = finished(case, o_TI)
@@ -206,17 +245,27 @@ def test_what_does_not_fit_is_refused(case: Case):
     native = network(available_kernels()[0], case)
     rows, inner = len(case.h_TD), case.shape["heads"] * case.shape["size"]
     o_TI = torch.empty(rows, inner)
-    good = places(case, case.caches)
-    for change in ((0, 1, -1), (0, 1, 1), (0, 0, 1), (0, 2, -1), (0, 3, 0)):
-        bad = good.copy()
-        row, column, value = change
-        bad[row, column] = value if column in (2, 3) else bad[row, column] + value * 100
-        with pytest.raises(ValueError, match=r"sequence"):
-            native.attend(0, case.h_TD, bad, *case.phase, None, o_TI)
-    with pytest.raises(ValueError, match="an array is"):
-        native.attend(0, case.h_TD, good, case.phase[0][:, :-1].contiguous(), case.phase[1], None, o_TI)
-    with pytest.raises(ValueError, match="temperature"):
-        native.attend(0, case.h_TD, good, *case.phase, torch.ones(rows + 1), o_TI)
+    sequences, blocks, _ = tables(case)
+
+    def refused(what: str, **changes: Any) -> None:
+        good = {"pages": case.pages, "sequences": sequences, "blocks": blocks, "visible": None}
+        phase = {"cosines": case.phase[0], "sines": case.phase[1], "temperatures": None}
+        with pytest.raises(ValueError, match=what):
+            native.attend(0, case.h_TD, **(good | phase | changes), out=o_TI)
+
+    for column, value in ((1, -1), (1, 10_000), (0, 10_000), (2, -1), (3, -1), (4, 0), (4, 10_000)):
+        bad = sequences.copy()
+        bad[0, column] = value
+        refused("sequence", sequences=bad)
+    for wrong in (-1, case.pages.shape[2]):
+        bad = blocks.copy()
+        bad[-1] = wrong
+        refused("not among the pages", blocks=bad)
+    refused("one mask a block", visible=np.zeros(len(blocks) + 1, np.uint64))
+    refused("pages are bf16 or fp32", pages=case.pages.half())
+    refused("pages are \\[2", pages=case.pages[:, :, :, 1:].contiguous())
+    refused("an array is", cosines=case.phase[0][:, :-1].contiguous())
+    refused("temperature", temperatures=torch.ones(rows + 1))
     with pytest.raises(ValueError, match="an array is"):
         native.finish(0, torch.empty(rows, inner + 1), case.h_TD.clone())
     with pytest.raises(IndexError):
@@ -241,9 +290,51 @@ def test_an_input_that_is_not_finite_never_gives_a_number(kernels: str, case: Ca
     h_TD = case.h_TD.clone()
     last = case.sequences[-1][0]
     h_TD[-1, 0] = bad
-    o_TI = torch.empty(len(h_TD), case.shape["heads"] * case.shape["size"])
-    caches = [cache.clone() for cache in case.caches]
-    native.attend(0, h_TD, places(case, caches), *case.phase, None, o_TI)
+    o_TI = attend(native, replace(case, h_TD=h_TD), case.pages.clone(), None)
     native.finish(0, o_TI, h_TD)
     assert not bool(torch.isfinite(h_TD[-1]).any())
     assert bool(torch.isfinite(h_TD[:-last]).all())
+
+
+@pytest.mark.parametrize("kernels", available_kernels())
+@given(cases(), st.data())
+@settings(max_examples=40, deadline=None)
+def test_a_token_gathers_the_same_to_the_bit_however_it_is_computed(kernels: str, case: Case, data: st.DataObject):
+    """All in one step, or one sequence after the other and each cut into pieces, on one thread or several."""
+    pages, cut_pages = case.pages.clone(), case.pages.clone()
+    together_TI = attend(network(kernels, case), case, pages, case.temperature_T)
+    single = NativeProducts(kernels, data.draw(st.sampled_from([1, 3])), bind=False)
+    native, first, block = network(kernels, case, single), 0, 0
+    for tokens, start, blocks in case.sequences:
+        done = 0
+        while done < tokens:
+            many = data.draw(st.integers(1, tokens - done))
+            rows = slice(first + done, first + done + many)
+            piece = replace(
+                case,
+                h_TD=case.h_TD[rows],
+                phase=(case.phase[0][rows], case.phase[1][rows]),
+                sequences=[(many, start + done, blocks)],
+                hidden=None if case.hidden is None else case.hidden[block : block + len(blocks)],
+            )
+            temperature_T = None if case.temperature_T is None else case.temperature_T[rows]
+            assert torch.equal(attend(native, piece, cut_pages, temperature_T), together_TI[rows])
+            done += many
+        first += tokens
+        block += len(blocks)
+    assert torch.equal(pages.view(torch.int8), cut_pages.view(torch.int8))
+
+
+@pytest.mark.parametrize("kernels", available_kernels())
+@given(cases(), st.booleans())
+@settings(max_examples=30, deadline=None)
+def test_pages_in_bf16_hold_what_those_in_fp32_do_rounded_as_pytorch_does(kernels: str, case: Case, bad: bool):
+    native = network(kernels, case)
+    if bad:
+        case.h_TD[-1, -1] = torch.nan
+    wide, narrow = case.pages.float(), case.pages.bfloat16()
+    expected = wide.bfloat16()
+    attend(native, case, wide, None)
+    attend(native, case, narrow, None)
+    written = wide.bfloat16() != expected
+    torch.testing.assert_close(narrow[written], wide.bfloat16()[written], rtol=0, atol=0, equal_nan=True)

@@ -40,6 +40,17 @@ def test_a_whole_answer(api: OpenAI):
     assert choice.finish_reason == ("length" if reply.usage.completion_tokens == 12 else "stop")
 
 
+def test_usage_says_what_was_found_in_the_cache(api: OpenAI):
+    messages = [{"role": "user", "content": "A beginning that is like no other one here. " * 8}]
+    usages = [chat(api, messages=messages, n=2).usage for _ in range(2)]
+    details = [usage.prompt_tokens_details for usage in usages if usage is not None]
+    first, again = (one.cached_tokens for one in details if one is not None)
+    assert first == 0
+    assert again is not None
+    assert again >= 64
+    assert again % 64 == 0
+
+
 def test_a_stream_says_the_same(api: OpenAI):
     whole = chat(api)
     chunks: list[ChatCompletionChunk] = list(chat(api, stream=True, stream_options={"include_usage": True}))
@@ -49,7 +60,9 @@ def test_a_stream_says_the_same(api: OpenAI):
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks[:-1]) == whole.choices[0].message.content
     assert [chunk.choices[0].finish_reason for chunk in chunks[:-1]][-1] == whole.choices[0].finish_reason
     assert chunks[-1].choices == []
-    assert chunks[-1].usage == whole.usage
+    assert chunks[-1].usage is not None
+    assert whole.usage is not None
+    assert chunks[-1].usage.total_tokens == whole.usage.total_tokens
     assert all(chunk.usage is None for chunk in chunks[:-1])
 
 

@@ -56,6 +56,9 @@ def command(
     context: Context = None,
     dtype: DtypeOf = Dtype.AUTO,
     memory: Memory = None,
+    prefix_reuse: Annotated[
+        bool, typer.Option(help="Take beginnings that prompts share from the KV cache, whosever they are.")
+    ] = True,
     log_requests: Annotated[bool, typer.Option(help="Print a line for every request.")] = False,
 ) -> None:
     """Serve a model: an OpenAI-compatible API under /v1, and the chat page."""
@@ -67,7 +70,12 @@ def command(
         Settings, host=host, port=port, data=data, api_key=api_key, allowed_hosts=tuple(allow_host or ())
     )
     options = EngineOptions(
-        max_requests=max_requests, threads=threads, context=context, dtype=dtype.value, memory=memory
+        max_requests=max_requests,
+        threads=threads,
+        context=context,
+        dtype=dtype.value,
+        memory=memory,
+        prefix_reuse=prefix_reuse,
     )
     run_server(directory, settings, options, listen(settings), log_requests=log_requests)
 

@@ -1,57 +1,47 @@
-"""The arrays behind the KV cache's budget (`blocks.py`).
+"""The memory behind the blocks of `blocks.py`: one pool a model, reserved when it is loaded.
 
-Each running request owns one array per layer that grows block by block: attention reads contiguous keys without
-gathering them, memory in use exceeds what was counted by at most one layer of one request (while its array grows),
-and an idle engine gives it all back.
+On a CPU a page of it takes memory once it is written, so the pool grows with use up to its whole size; it does not
+shrink, as what ended requests leave behind may be found again.
 """
 
 from __future__ import annotations
 
+import math
+import mmap
+
 import torch
 from torch import Tensor
 
-from lindos.engine.blocks import BLOCK, BlockPool
+from lindos.engine.blocks import BLOCK
+from lindos.engine.errors import EngineError
 from lindos.specs import ModelSpec
 
 
-class RequestCache:
-    """Keys (after rotary positions) and values of one request.
+class Pages:
+    """Keys (after rotary positions) and values of all blocks.
 
-    `layers[n]` is [2, K, capacity, C], keys before values. `hidden` lists the positions that no query may see.
+    `layers[n]` is [2, K, blocks, BLOCK, C], keys before values: what a head has in a block lies together, and blocks
+    that follow each other are one piece to PyTorch. The native kernels have an order of their own within the
+    [BLOCK, C] of a block (`native/pages.hpp`).
     """
 
-    def __init__(self, spec: ModelSpec, *, dtype: torch.dtype, device: torch.device) -> None:
-        self._shape = (2, spec.kv_heads, 0, spec.head_size)
-        self.layers = [torch.empty(self._shape, dtype=dtype, device=device) for _ in range(spec.layers)]
-        self.hidden: list[int] = []
-        self.capacity = 0
+    def __init__(self, spec: ModelSpec, blocks: int, *, dtype: torch.dtype, device: torch.device) -> None:
+        shape = (spec.layers, 2, spec.kv_heads, blocks, BLOCK, spec.head_size)
+        self.blocks = blocks
+        self.layers = list(
+            _reserved(shape, dtype) if device.type == "cpu" else torch.empty(shape, dtype=dtype, device=device)
+        )
 
-    def reserve(self, tokens: int) -> None:
-        """Make room for `tokens` tokens in all."""
-        if tokens <= self.capacity:
-            return
-        grown = BlockPool.needed(tokens) * BLOCK
-        pair, heads, _, size = self._shape
-        for index, old in enumerate(self.layers):
-            new = old.new_empty((pair, heads, grown, size))
-            new[:, :, : self.capacity] = old[:, :, : self.capacity]
-            self.layers[index] = new
-        self.capacity = grown
 
-    def address(self, layer: int) -> int:
-        """Where a layer's array begins in memory, until the next `reserve`."""
-        return self.layers[layer].data_ptr()
-
-    def hide(self, start: int, tokens: list[int], pad: int | None) -> None:
-        """Note which of `tokens`, standing from `start` on, are padding; writing the same tokens again is harmless."""
-        if pad is not None and pad in tokens:
-            positions = {start + i for i, token in enumerate(tokens) if token == pad}
-            self.hidden = sorted(positions.union(self.hidden))
-
-    def visible(self, end: int) -> Tensor | None:
-        """[end] True where a key may be seen; None when all may."""
-        if not self.hidden:
-            return None
-        mask = torch.ones(end, dtype=torch.bool, device=self.layers[0].device)
-        mask[[position for position in self.hidden if position < end]] = False
-        return mask
+def _reserved(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Zeros that take no memory until they are written. Raises EngineError where the system refuses."""
+    size = math.prod(shape) * dtype.itemsize
+    private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+    try:
+        memory = mmap.mmap(-1, size, **private)
+    except OSError as error:
+        raise EngineError(f"a KV cache of {size:,} bytes cannot be reserved ({error}); lower kv_tokens") from None
+    if hasattr(mmap, "MADV_NOHUGEPAGE"):
+        # With huge pages the first token would take two megabytes for each head of each layer.
+        memory.madvise(mmap.MADV_NOHUGEPAGE)
+    return torch.frombuffer(memory, dtype=dtype).view(shape)

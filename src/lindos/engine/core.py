@@ -69,6 +69,7 @@ class EngineCore:
         self._finished: Counter[str] = Counter(stop=0, length=0, cancelled=0, error=0)
         self._prompt_tokens = 0
         self._completion_tokens = 0
+        self._cached_tokens = 0
         self._steps = 0
         self._step_seconds = 0.0
         self._recent: deque[tuple[float, int]] = deque()
@@ -98,7 +99,7 @@ class EngineCore:
         events: list[Event] = []
         sampled = 0
         for item, found in self._run(work, events):
-            item.request.cached = item.end
+            self._scheduler.computed(item)
             if found is not None:
                 sampled += 1
                 events += self._advance(item.request, found)
@@ -148,11 +149,12 @@ class EngineCore:
         return _news(request, text, usage=request.usage, timing=request.timing(), error=message)
 
     def _forget(self, request: Request, how: str) -> None:
-        self._scheduler.remove(request)
+        self._scheduler.remove(request, failed=how == "error")
         del self._requests[request.id]
         self._finished[how] += 1
         self._prompt_tokens += request.usage.prompt_tokens
         self._completion_tokens += request.usage.completion_tokens
+        self._cached_tokens += request.usage.cached_tokens
 
     # What it is doing.
 
@@ -174,10 +176,12 @@ class EngineCore:
             running=len(self._scheduler.running),
             waiting=len(self._scheduler.waiting),
             kv_tokens=pool.used * BLOCK,
+            kv_kept=pool.kept * BLOCK,
             kv_budget=pool.total * BLOCK,
             tokens_per_second=sum(count for _, count in recent) / RATE_WINDOW,
             prompt_tokens=self._prompt_tokens + sum(usage.prompt_tokens for usage in under_way),
             completion_tokens=self._completion_tokens + sum(usage.completion_tokens for usage in under_way),
+            cached_tokens=self._cached_tokens + sum(usage.cached_tokens for usage in under_way),
             finished=dict(self._finished),
             preemptions=self._scheduler.preemptions,
             steps=self._steps,

@@ -77,12 +77,12 @@ class Level:
         return min(firsts, key=lambda r: (self._served[r.client], r.order))
 
     def admit(self, request: Request) -> None:
-        """Take a request out because it starts; its prompt is charged the first time that it does."""
+        """Take a request out because it starts; what must be computed of its prompt is charged the first time."""
         self._passed += 1
         self.remove(request)
         if not request.charged:
             request.charged = True
-            self.charge(request.client, PROMPT_WEIGHT * request.prompt_tokens)
+            self.charge(request.client, PROMPT_WEIGHT * (request.prompt_tokens - request.reused))
 
     def charge(self, client: str, cost: int) -> None:
         """Add to what a client was served."""

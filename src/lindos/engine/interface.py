@@ -45,6 +45,8 @@ class Usage:
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    cached_tokens: int = 0
+    """Those of the prompt that were not computed, because an earlier request that began alike had left them."""
 
     @property
     def total_tokens(self) -> int:
@@ -172,7 +174,9 @@ class Stats:
     running: int
     waiting: int
     kv_tokens: int
-    """Tokens of KV cache set aside for running requests."""
+    """Tokens of KV cache set aside for running requests; what several share counts once."""
+    kv_kept: int
+    """Tokens of KV cache that ended requests left behind, to be found again until the room is needed."""
     kv_budget: int
     """Tokens of KV cache there are."""
     tokens_per_second: float
@@ -180,6 +184,8 @@ class Stats:
     prompt_tokens: int
     """Totals since the start, from here on."""
     completion_tokens: int
+    cached_tokens: int
+    """Tokens of prompts that were found in the KV cache."""
     finished: dict[str, int]
     """Ended requests by how they ended: stop, length, cancelled, error."""
     preemptions: int
@@ -221,6 +227,8 @@ class EngineOptions:
     far as they fit a quarter of the free memory."""
     context: int | None = None
     """Longest sequence; None: the model's own. A longer one than the model's is refused."""
+    prefix_reuse: bool = True
+    """Whether a prompt's beginning that is still in the KV cache, whoever's it was, is taken from there."""
 
     memory: int | None = None
     """Bytes that this engine and the process that started it take at most, at any time. Experts that do not fit stay on
@@ -235,6 +243,8 @@ class EngineOptions:
                 raise EngineError(f"{name} must be a whole number of at least 1 (got {value!r})")
         if not 0 < self.cache_share < 1:
             raise EngineError(f"cache_share lies between 0 and 1 (got {self.cache_share!r})")
+        if not isinstance(self.prefix_reuse, bool):
+            raise EngineError(f"prefix_reuse is true or false (got {self.prefix_reuse!r})")
         for name, known in (("dtype", ("auto", "fp32", "bf16")), ("device", ("auto", "cpu", "cuda"))):
             if getattr(self, name) not in known:
                 raise EngineError(f"{name} is one of {', '.join(known)} (got {getattr(self, name)!r})")

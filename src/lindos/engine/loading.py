@@ -79,10 +79,11 @@ def load_engine(model: Path, options: EngineOptions, report: Report) -> LoadedEn
         network = TorchNetwork(fill(_Watched(source, report), dtype=dtype, device=device))
         sizes = _unpacked_sizes(spec, options, context, network.kv_dtype, device)
         experts = None
-    runner = Runner(network)
+    pool = BlockPool(sizes.kv_tokens, reuse=options.prefix_reuse)
+    runner = Runner(network, pool.total)
     report("trying it out", 0.95)
-    _try_out(runner)
-    scheduler = Scheduler(BlockPool(sizes.kv_tokens), max_running=options.max_running, step_tokens=sizes.step_tokens)
+    _try_out(runner, pool)
+    scheduler = Scheduler(pool, max_running=options.max_running, step_tokens=sizes.step_tokens)
     builder = PromptBuilder(vocabulary=spec.vocabulary, context=sizes.context, tokenizer=tokenizer, template=template)
     notes = [_note(template, spec), _kernels_note(source, kernels), _memory_note(network, sizes.context, context)]
     info = ModelInfo(
@@ -139,13 +140,13 @@ def _divided(source: PackedSource, options: EngineOptions, context: int) -> Memo
     spec = source.spec
     experts, size = spec.layers * spec.experts, aligned(0, source.expert(0, 0).size)[1]
     dense = source.bytes - experts * source.expert(0, 0).size
-    weights = Weights(dense, size, experts, _kv_bytes(spec, PackedNetwork.kv_dtype))
+    weights = Weights(dense, size, experts, _kv_bytes(spec, torch.bfloat16))
     wanted = Wanted(options.max_running, options.step_tokens, options.context, options.kv_tokens, options.cache_share)
     process = process_bytes()
     if options.memory is not None:
         return divide(options.memory, process, weights, spec, wanted)
     free = available_memory()
-    usual = _kv_tokens(spec, options, context, PackedNetwork.kv_dtype, torch.device("cpu"))
+    usual = _kv_tokens(spec, options, context, torch.bfloat16, torch.device("cpu"))
     needed = dense + experts * size + usual * weights.kv_bytes
     needed += step_bytes(spec, max(options.step_tokens, options.max_running), options.max_running)
     if needed < free:
@@ -203,11 +204,12 @@ class _Watched(TensorSource):
         return block
 
 
-def _try_out(runner: Runner) -> None:
+def _try_out(runner: Runner, pool: BlockPool) -> None:
     """One step, so that the first user does not pay for first-time work, and broken weights show at once."""
-    probe = Request(0, [1, 2], 1, Sampling(), OutputText(None, ()))
+    probe = Request(0, [1, 2], 1, Sampling(), OutputText(None, ()), blocks=pool.take(1))
     if not bool(torch.isfinite(runner.run([Work(probe, 0, 2)])).all()):
         raise EngineError("the weights give logits that are not finite: the model's files are damaged")
+    pool.give(probe.blocks)
 
 
 def _context(spec: ModelSpec, options: EngineOptions) -> int:

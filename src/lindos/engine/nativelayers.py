@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -64,17 +63,14 @@ class NativeLayers:
             )
 
     def attend(self, layer: int, h_TD: Tensor, batch: Batch) -> Tensor:
-        """As `Network.attend`, for caches in fp32 without hidden positions."""
-        sequences = np.array(
-            [
-                (first, count, start, cache.capacity, cache.address(layer))
-                for cache, first, count, start in batch.pieces
-            ],
-            dtype=np.int64,
-        )
+        """As `Network.attend`."""
+        tables = batch.tables
         temperatures_T = attention_temperature(batch.positions_T, self._spec.attention_temperature_length)
         o_TI = torch.empty(h_TD.shape[0], self._spec.heads * self._spec.head_size)
-        self._network.attend(layer, h_TD, sequences, *batch.phase, temperatures_T, o_TI)
+        pages = batch.pages.layers[layer]
+        self._network.attend(
+            layer, h_TD, pages, tables.sequences, tables.blocks, tables.visible, *batch.phase, temperatures_T, o_TI
+        )
         return o_TI.unflatten(1, (self._spec.heads, -1))
 
     def finish(self, layer: int, h_TD: Tensor, o_THC: Tensor) -> Tensor:

@@ -5,15 +5,20 @@ Letters: T tokens, D width, H heads, K key-value heads, C head size, R tokens sa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from lindos.engine.attention import attend
-from lindos.engine.cache import RequestCache
+from lindos.engine.blocks import BLOCK
+from lindos.engine.cache import Pages
 from lindos.model import Transformer
 from lindos.model.experts import route
 from lindos.model.transformer import Block
@@ -23,12 +28,16 @@ Phase = tuple[Tensor, Tensor]
 
 
 class Piece(NamedTuple):
-    """The rows [first, first + rows) of a step: tokens of one request, from its position `start` on."""
+    """The rows [first, first + rows) of a step: tokens of one request, from its position `start` on.
 
-    cache: RequestCache
+    `blocks` are those of the cache that hold it, in order; `hidden` the positions that no query may see.
+    """
+
     first: int
     rows: int
     start: int
+    blocks: list[int]
+    hidden: list[int]
 
 
 @dataclass(frozen=True)
@@ -39,14 +48,85 @@ class Batch:
     positions_T: Tensor
     phase: Phase
     pieces: list[Piece]
+    pages: Pages
+
+    @cached_property
+    def slots(self) -> Tensor:
+        """[T] where in the pages, counted in tokens, each row's keys and values go."""
+        slots = [
+            piece.blocks[position // BLOCK] * BLOCK + position % BLOCK
+            for piece in self.pieces
+            for position in range(piece.start, piece.start + piece.rows)
+        ]
+        return torch.tensor(slots, device=self.positions_T.device)
+
+    @cached_property
+    def gathers(self) -> list[Gather]:
+        """How each piece's keys are read."""
+        return [Gather(piece, self.positions_T.device) for piece in self.pieces]
+
+    @cached_property
+    def tables(self) -> Tables:
+        """The pieces as the native kernels read them."""
+        return Tables.of(self.pieces)
+
+
+class Gather:
+    """Reads the keys and values of one piece out of the pages."""
+
+    def __init__(self, piece: Piece, device: torch.device) -> None:
+        self.end = piece.start + piece.rows
+        blocks = piece.blocks[: -(-self.end // BLOCK)]
+        self._first = blocks[0]
+        consecutive = blocks == list(range(self._first, self._first + len(blocks)))
+        self._table = None if consecutive else torch.tensor(blocks, device=device)
+        self.visible: Tensor | None = None
+        """[end] True where a key may be seen; None when all may."""
+        if hidden := [position for position in piece.hidden if position < self.end]:
+            self.visible = torch.ones(self.end, dtype=torch.bool, device=device)
+            self.visible[hidden] = False
+
+    def __call__(self, layer: Tensor) -> Tensor:
+        """[2, K, end, C]: a view where the blocks follow each other, else a copy."""
+        if self._table is None:
+            start = self._first * BLOCK
+            return layer.flatten(2, 3)[:, :, start : start + self.end]
+        return layer.index_select(2, self._table).flatten(2, 3)[:, :, : self.end]
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Pieces as arrays: `sequences` a row [first, rows, start, where its blocks begin in `blocks`, how many] each.
+
+    `visible` has a bit for each token of a block, set where it may be seen; None where all may.
+    """
+
+    sequences: NDArray[np.int64]
+    blocks: NDArray[np.int32]
+    visible: NDArray[np.uint64] | None
+
+    @classmethod
+    def of(cls, pieces: Sequence[Piece]) -> Tables:
+        sequences, blocks = [], []
+        hidden: list[int] = []
+        for piece in pieces:
+            sequences.append((piece.first, piece.rows, piece.start, len(blocks), len(piece.blocks)))
+            hidden += [len(blocks) * BLOCK + position for position in piece.hidden]
+            blocks += piece.blocks
+        visible = None
+        if hidden:
+            bits = np.ones(len(blocks) * BLOCK, np.bool_)
+            bits[hidden] = False
+            visible = np.packbits(bits, bitorder="little").view("<u8").astype(np.uint64)
+        return cls(np.array(sequences, np.int64), np.array(blocks, np.int32), visible)
 
 
 class Network(Protocol):
-    """A network, a layer in two parts: attention over the caches, and the rest."""
+    """A network, a layer in two parts: attention over the cache, and the rest."""
 
     spec: ModelSpec
     kv_dtype: torch.dtype
-    """Of the caches."""
+    """Of the cache."""
     device: torch.device
 
     def phase(self, positions_T: Tensor) -> Phase:
@@ -58,7 +138,7 @@ class Network(Protocol):
         ...
 
     def attend(self, layer: int, h_TD: Tensor, batch: Batch) -> Tensor:
-        """What attention gathers for each token, [T, H, C]; their keys and values go into the caches."""
+        """What attention gathers for each token, [T, H, C]; their keys and values go into the cache."""
         ...
 
     def finish(self, layer: int, h_TD: Tensor, o_THC: Tensor) -> Tensor:
@@ -70,17 +150,15 @@ class Network(Protocol):
         ...
 
 
-def attend_pieces(
-    layer: int, q_THC: Tensor, k_TKC: Tensor, v_TKC: Tensor, pieces: list[Piece], spec: ModelSpec
-) -> Tensor:
-    """Attention request by request, [T, H, C]; keys and values go into the caches first."""
+def attend_pieces(layer: int, q_THC: Tensor, k_TKC: Tensor, v_TKC: Tensor, batch: Batch, spec: ModelSpec) -> Tensor:
+    """Attention request by request, [T, H, C]; keys and values go into the cache first."""
+    pages = batch.pages.layers[layer]
+    kv_2KTC = torch.stack((k_TKC, v_TKC)).transpose(1, 2)
+    pages.flatten(2, 3).index_copy_(2, batch.slots, kv_2KTC)
     o_THC = torch.empty_like(q_THC)
-    kv_2TKC = torch.stack((k_TKC, v_TKC))
-    for cache, first, rows, start in pieces:
-        stop, end = first + rows, start + rows
-        cached_2KSC = cache.layers[layer]
-        cached_2KSC[:, :, start:end] = kv_2TKC[:, first:stop].transpose(1, 2)
-        o_THC[first:stop] = attend(q_THC[first:stop], cached_2KSC[:, :, :end], cache.visible(end), spec)
+    for piece, gather in zip(batch.pieces, batch.gathers, strict=True):
+        rows = slice(piece.first, piece.first + piece.rows)
+        o_THC[rows] = attend(q_THC[rows], gather(pages), gather.visible, spec)
     return o_THC
 
 
@@ -102,7 +180,7 @@ class TorchNetwork:
     def attend(self, layer: int, h_TD: Tensor, batch: Batch) -> Tensor:
         block = self._block(layer)
         projected = block.attention.project(block.attend_input(h_TD), batch.phase)
-        return attend_pieces(layer, *projected, batch.pieces, self.spec)
+        return attend_pieces(layer, *projected, batch, self.spec)
 
     def finish(self, layer: int, h_TD: Tensor, o_THC: Tensor) -> Tensor:
         block = self._block(layer)

@@ -29,9 +29,11 @@ Report = Callable[[int], None]
 
 
 class PackedNetwork:
-    """A quantised model: its experts in memory, or as many of them as there is room for."""
+    """A quantised model: its experts in memory, or as many of them as there is room for.
 
-    kv_dtype = torch.float32
+    The kernels read a KV cache in bf16 or fp32; the twins, in fp32.
+    """
+
     device = torch.device("cpu")
 
     def __init__(
@@ -61,6 +63,7 @@ class PackedNetwork:
             self._native = NativeLayers(self.spec, products, self._layers, self.store)
         elif not self.store.complete:
             raise ValueError("experts on the disk are for the native kernels")
+        self.kv_dtype = torch.float32 if self._native is None else torch.bfloat16
 
     def phase(self, positions_T: Tensor) -> tuple[Tensor, Tensor]:
         return rotary_phase(positions_T, self.spec.head_size, self.spec.rope_base, self.spec.rope_scaling)
@@ -71,7 +74,7 @@ class PackedNetwork:
         return rows * self.spec.embedding_multiplier
 
     def attend(self, layer: int, h_TD: Tensor, batch: Batch) -> Tensor:
-        if self._native is not None and not any(piece.cache.hidden for piece in batch.pieces):
+        if self._native is not None:
             return self._native.attend(layer, h_TD, batch)
         weights = self._layers[layer]
         x_TD = self._norm(layer, "norm_attention_in", h_TD)
@@ -81,7 +84,7 @@ class PackedNetwork:
             q_THC = self._norm(layer, "attention.query_norm", q_THC)
             k_TKC = self._norm(layer, "attention.key_norm", k_TKC)
         turned = rotate(q_THC, batch.phase), rotate(k_TKC, batch.phase)
-        return attend_pieces(layer, *turned, v_TKC, batch.pieces, self.spec)
+        return attend_pieces(layer, *turned, v_TKC, batch, self.spec)
 
     def finish(self, layer: int, h_TD: Tensor, o_THC: Tensor) -> Tensor:
         if self._native is not None:

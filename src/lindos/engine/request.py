@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lindos.engine.blocks import Digests
 from lindos.engine.history import SeenTokens
 from lindos.engine.interface import Finish, Sampling, Timing, TokenLogprob, Usage
 from lindos.engine.output import OutputText
 
 if TYPE_CHECKING:
-    from lindos.engine.cache import RequestCache
     from lindos.engine.constraint import Constraint
 
 
@@ -46,9 +46,12 @@ class Request:
     """Whether its client was charged for the prompt; the scheduler's."""
     cached: int = 0
     """Tokens whose keys and values are in the cache."""
-    blocks: int = 0
-    """Blocks of KV cache set aside for it."""
-    cache: RequestCache | None = None
+    blocks: list[int] = field(default_factory=list)
+    """Blocks of KV cache that it holds, in the order of its tokens."""
+    reached: int = 0
+    """The most tokens that were ever in the cache for it."""
+    reused: int = 0
+    """Tokens of the prompt that it found in the cache and never computed."""
     pending: list[int] = field(default_factory=list)
     """Sampled tokens that no chunk has carried yet."""
     pending_logprobs: list[TokenLogprob] = field(default_factory=list)
@@ -63,6 +66,9 @@ class Request:
         seed = secrets.randbits(64) if self.sampling.seed is None else self.sampling.seed % (1 << 64)
         self.random = np.random.Generator(np.random.Philox(seed))
         self.seen = SeenTokens(self.tokens) if self.sampling.penalises else None
+        self.digests = Digests(self.tokens)
+        self._hidden: list[int] = []
+        self._looked = 0
 
     @property
     def left(self) -> int:
@@ -72,8 +78,28 @@ class Request:
     @property
     def usage(self) -> Usage:
         """What it took so far; a request that never ran took nothing."""
-        prompt = 0 if self.started is None else self.prompt_tokens
-        return Usage(prompt, len(self.tokens) - self.prompt_tokens)
+        written = len(self.tokens) - self.prompt_tokens
+        return Usage() if self.started is None else Usage(self.prompt_tokens, written, self.reused)
+
+    def hidden(self, pad: int | None) -> list[int]:
+        """Positions of padding so far, which no query may see."""
+        if pad is None:
+            return []
+        new = self.tokens[self._looked :]
+        if pad in new:
+            self._hidden += [self._looked + i for i, token in enumerate(new) if token == pad]
+        self._looked = len(self.tokens)
+        return self._hidden
+
+    def skip(self, end: int) -> None:
+        """The tokens up to `end` were found in the cache."""
+        self.reused += max(0, min(end, self.prompt_tokens) - self.reached)
+        self.reach(end)
+
+    def reach(self, end: int) -> None:
+        """The tokens up to `end` are in the cache."""
+        self.cached = end
+        self.reached = max(self.reached, end)
 
     @property
     def seconds(self) -> float:

@@ -11,20 +11,21 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lindos.engine.cache import RequestCache
+from lindos.engine.cache import Pages
 from lindos.engine.network import Batch, Network, Piece
 from lindos.engine.scheduler import Work
 
 
 class Runner:
-    """Runs steps of one network. Keeps nothing between steps but what stands in the requests' caches."""
+    """Runs steps of one network. Keeps nothing between steps but what stands in the cache, of `blocks` blocks."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, blocks: int) -> None:
         self._network = network
+        self._pages = Pages(network.spec, blocks, dtype=network.kv_dtype, device=network.device)
 
     @torch.inference_mode()
     def run(self, work: Sequence[Work]) -> Tensor:
-        """Compute the work and extend the caches; fp32 logits [R, V] of those that sample, in the order of the work.
+        """Compute the work and extend the cache; fp32 logits [R, V] of those that sample, in the order of the work.
 
         Running the same work again is harmless: everything is written to the position it belongs to.
         """
@@ -42,19 +43,15 @@ class Runner:
         return network.logits(h_TD)
 
     def _batch(self, work: Sequence[Work]) -> Batch:
-        """The tokens and where they stand; each request's cache is made ready on the way."""
-        network, spec = self._network, self._network.spec
+        """The tokens and where they stand. Each request holds the blocks for them."""
+        network = self._network
         tokens: list[int] = []
         positions: list[int] = []
         pieces: list[Piece] = []
         for request, start, end in work:
-            if request.cache is None:
-                request.cache = RequestCache(spec, dtype=network.kv_dtype, device=network.device)
-            request.cache.reserve(len(request.tokens))
-            fed = request.tokens[start:end]
-            request.cache.hide(start, fed, spec.pad_token)
-            pieces.append(Piece(request.cache, len(tokens), len(fed), start))
-            tokens += fed
+            hidden = request.hidden(network.spec.pad_token)
+            pieces.append(Piece(len(tokens), end - start, start, request.blocks, hidden))
+            tokens += request.tokens[start:end]
             positions += range(start, end)
         positions_T = torch.tensor(positions, device=network.device)
-        return Batch(tokens, positions_T, network.phase(positions_T), pieces)
+        return Batch(tokens, positions_T, network.phase(positions_T), pieces, self._pages)

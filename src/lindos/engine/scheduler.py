@@ -4,14 +4,18 @@ Who waits is let in by priority and in fairness between clients (`fairness.py`),
 is next. Running requests are ranked by priority, then by when they were let in. When the cache runs out, the last in
 rank is sent back, to be computed anew later, so the first in rank always goes on and ends. When the next to be let in
 does not fit, those of lower priorities are sent back for it, the last in rank first, if that helps.
+
+Tokens whose keys and values are still in the cache are not computed again, whoever's they were; at least one always is,
+for what follows it to be sampled.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from typing import NamedTuple
 
-from lindos.engine.blocks import BlockPool
+from lindos.engine.blocks import BLOCK, BlockPool
 from lindos.engine.fairness import FairQueue
 from lindos.engine.request import Request
 
@@ -51,8 +55,10 @@ class Scheduler:
         request.order = next(self._orders)
         self.waiting.add(request)
 
-    def remove(self, request: Request) -> None:
-        """Forget a request in whatever state, and free what it holds."""
+    def remove(self, request: Request, *, failed: bool = False) -> None:
+        """Forget a request in whatever state, and free what it holds; what a failed one computed is of no use."""
+        if failed:
+            self.pool.forget(request.blocks)
         if request in self.running:
             self.running.remove(request)
         elif request in self.waiting:
@@ -74,6 +80,7 @@ class Scheduler:
         room = self._step_tokens - len(work)
         for request in self.running:
             if request.left > 1 and room > 0:
+                self._skip(request)
                 count = min(request.left, room)
                 work.append(Work(request, request.cached, request.cached + count))
                 room -= count
@@ -82,18 +89,29 @@ class Scheduler:
                 self.waiting.charge_answer(item.request, 1)
         return work
 
+    def computed(self, work: Work) -> None:
+        """A step has extended the cache by the work: what fills blocks can be found from now on."""
+        request, full = work.request, range(work.start // BLOCK, work.end // BLOCK)
+        request.reach(work.end)
+        if full:
+            digests = request.digests.first(full.stop)
+            for index in full:
+                self.pool.keep(request.blocks[index], digests[index])
+
     def _admit(self) -> None:
         """Let waiting requests in, one after the other, while the next one has a slot, a place in this step and its
         prompt's blocks, or gets them from lower priorities."""
         while (request := self.waiting.next()) is not None and self._has_place(request):
-            victims = self._victims(request)
+            found = self._found(request)
+            victims = self._victims(request, found)
             if victims is None:
                 return
             for victim in victims:
                 self._send_back(victim)
+            self.pool.hold(found)
+            request.blocks = found + self.pool.take(self.pool.needed(len(request.tokens)) - len(found))
+            request.skip(len(found) * BLOCK)
             self.waiting.admit(request)
-            request.blocks = self.pool.needed(len(request.tokens))
-            self.pool.take(request.blocks)
             rank = sum(other.priority >= request.priority for other in self.running)
             self.running.insert(rank, request)
 
@@ -102,10 +120,27 @@ class Scheduler:
         before = (other.left for other in self.running if other.priority >= request.priority)
         return sum(before) < self._step_tokens
 
-    def _victims(self, request: Request) -> list[Request] | None:
-        """The fewest to be sent back so that the request can start; None when it cannot."""
-        slots, blocks = self._max_running - len(self.running), self.pool.free
-        needed = self.pool.needed(len(request.tokens))
+    def _found(self, request: Request) -> list[int]:
+        """Blocks in which its first tokens stand, all but the last one at most."""
+        return self.pool.find(request.digests.first((len(request.tokens) - 1) // BLOCK))
+
+    def _skip(self, request: Request) -> None:
+        """Go past what others have computed since the request was let in, such as the beginning they share."""
+        found = self._found(request)
+        index = request.cached // BLOCK
+        if index < len(found) and found[index] != request.blocks[index]:
+            self.pool.hold(found[index:])
+            self.pool.give(request.blocks[index : len(found)])
+            request.blocks[index : len(found)] = found[index:]
+            request.skip(len(found) * BLOCK)
+
+    def _victims(self, request: Request, found: list[int]) -> list[Request] | None:
+        """The fewest to be sent back so that the request can start, which holds what was found; None when it cannot."""
+        pool = self.pool
+        slots, blocks = self._max_running - len(self.running), pool.free
+        needed = pool.needed(len(request.tokens)) - sum(pool.holders(block) > 0 for block in found)
+        shared = set(found)
+        given: Counter[int] = Counter()
         victims: list[Request] = []
         # One spare block for each that runs beside it, lest the newcomer be sent back in the very next steps.
         while slots < 1 or needed + len(self.running) - len(victims) > blocks:
@@ -114,16 +149,18 @@ class Scheduler:
                 return None
             victims.append(self.running[last])
             slots += 1
-            blocks += self.running[last].blocks
+            given.update(self.running[last].blocks)
+            blocks += sum(
+                given[block] == pool.holders(block) for block in self.running[last].blocks if block not in shared
+            )
         return victims
 
     def _make_room(self, request: Request) -> None:
         """Set a block aside for the request's next token if it needs one, unless it is itself sent back."""
         while request in self.running:
-            needed = self.pool.needed(len(request.tokens)) - request.blocks
+            needed = self.pool.needed(len(request.tokens)) - len(request.blocks)
             if needed <= self.pool.free:
-                self.pool.take(needed)
-                request.blocks += needed
+                request.blocks += self.pool.take(needed)
                 return
             self._send_back(self.running[-1])
 
@@ -135,6 +172,5 @@ class Scheduler:
 
     def _release(self, request: Request) -> None:
         self.pool.give(request.blocks)
-        request.blocks = 0
+        request.blocks = []
         request.cached = 0
-        request.cache = None

@@ -86,11 +86,19 @@ def turn(x_THC: Tensor, cosines_TC: Tensor, sines_TC: Tensor) -> Tensor:
 
 
 def attend(
-    q_THC: Tensor, k_JSC: Tensor, v_JSC: Tensor, *, scale: float, cap: float, temperature_T: Tensor | None
+    q_THC: Tensor,
+    k_JSC: Tensor,
+    v_JSC: Tensor,
+    *,
+    scale: float,
+    cap: float,
+    temperature_T: Tensor | None,
+    hidden_S: Tensor | None = None,
 ) -> Tensor:
     """softmax(temperature * cap(scale * q·k)) · v, causal, the last query at the last key; a cap of 0 is none.
 
-    Query head h reads key-value head h // (H / J). Returns [T, H, C].
+    Scores of hidden keys are -1e30, so that a query that sees nothing else gathers all of them alike. Query head h
+    reads key-value head h // (H / J). Returns [T, H, C].
     """
     tokens, heads, _ = q_THC.shape
     keys = k_JSC.shape[1]
@@ -100,6 +108,8 @@ def attend(
         scores_HTS = cap * torch.tanh(scores_HTS / cap)
     if temperature_T is not None:
         scores_HTS = scores_HTS * temperature_T[:, None]
+    if hidden_S is not None:
+        scores_HTS = scores_HTS.masked_fill(hidden_S, -1e30)
     later_TS = torch.arange(keys) > torch.arange(keys - tokens, keys)[:, None]
     weights_HTS = scores_HTS.masked_fill(later_TS, -torch.inf).softmax(-1)
     return torch.einsum("hts,hsc->thc", weights_HTS, v_JSC.repeat_interleave(group, 0))

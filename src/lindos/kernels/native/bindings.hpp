@@ -25,6 +25,9 @@ using Floats = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::c
 using FloatsOut = nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using Choices = nb::ndarray<const int32_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using Numbers = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Blocks = nb::ndarray<const int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Masks = nb::ndarray<const uint64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using PagesIn = nb::ndarray<nb::ndim<5>, nb::c_contig, nb::device::cpu>;
 using Whole = nb::ndarray<const int64_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 
 inline void require(bool holds, const std::string& message) {
@@ -198,8 +201,10 @@ class Network {
     layers_.push_back(std::move(held));
   }
 
-  // `sequences`: a row [first, count, start, capacity, address of the cache] each.
-  void attend(int64_t index, const Floats& h, const Whole& sequences, const Floats& cosines, const Floats& sines,
+  // `pages` as in pages.hpp. `sequences`: a row [first, count, start, where its blocks begin in `blocks`, how many] each;
+  // `visible`: 64 bits for each of `blocks`.
+  void attend(int64_t index, const Floats& h, const PagesIn& pages, const Whole& sequences, const Blocks& blocks,
+              const std::optional<Masks>& visible, const Floats& cosines, const Floats& sines,
               const std::optional<Numbers>& temperatures, FloatsOut out) {
     const Held& held = layers_.at(static_cast<size_t>(index));
     const auto rows = static_cast<int64_t>(h.shape(0));
@@ -208,20 +213,26 @@ class Network {
     fits(sines, rows, shape_.size);
     fits(out, rows, shape_.heads * shape_.size);
     require(!temperatures || static_cast<int64_t>(temperatures->size()) == rows, "one temperature a row");
+    require(!visible || visible->size() == blocks.size(), "one mask a block");
+    const Pages held_pages = pages_of(pages);
+    const bool there = std::all_of(blocks.data(), blocks.data() + blocks.size(),
+                                   [&](int32_t block) { return block >= 0 && block < held_pages.blocks; });
+    require(there, "a block is not among the pages");
     require(sequences.shape(1) == 5, "sequences have five numbers each");
     std::vector<Sequence> found;
     int64_t next = 0;
     for (size_t s = 0; s < sequences.shape(0); ++s) {
       const int64_t* of = sequences.data() + 5 * s;
-      require(of[0] == next && of[1] > 0 && of[2] >= 0 && of[2] + of[1] <= of[3] && of[4] != 0,
-              "sequences follow each other and fit their caches");
+      require(of[0] == next && of[1] > 0 && of[2] >= 0 && of[3] >= 0 && of[4] >= 0 &&
+                  of[3] + of[4] <= static_cast<int64_t>(blocks.size()) && of[2] + of[1] <= of[4] * kPage,
+              "sequences follow each other and fit their blocks");
       next += of[1];
-      found.push_back({of[0], of[1], of[2], of[3], reinterpret_cast<float*>(of[4])});
+      found.push_back({of[0], of[1], of[2], blocks.data() + of[3], visible ? visible->data() + of[3] : nullptr});
     }
     require(next == rows, "every row belongs to a sequence");
     const float* scales = temperatures ? temperatures->data() : nullptr;
     nb::gil_scoped_release released;
-    step_.attend(kernels_.pool(), kernels_.isa(), shape_, held.layer, h.data(), rows, found, cosines.data(),
+    step_.attend(kernels_.pool(), kernels_.isa(), shape_, held.layer, h.data(), rows, held_pages, found, cosines.data(),
                  sines.data(), scales, out.data());
   }
 
@@ -301,6 +312,16 @@ class Network {
     const auto found_rows = static_cast<int64_t>(array.shape(0)), found_columns = static_cast<int64_t>(array.shape(1));
     require(found_rows == rows && found_columns == columns,
             "an array is " + shape(found_rows, found_columns) + ", not " + shape(rows, columns));
+  }
+
+  Pages pages_of(const PagesIn& pages) const {
+    const nb::dlpack::dtype type = pages.dtype();
+    const bool bf16 = type.code == static_cast<uint8_t>(nb::dlpack::dtype_code::Bfloat) && type.bits == 16;
+    require(bf16 || type == nb::dtype<float>(), "pages are bf16 or fp32");
+    require(pages.shape(0) == 2 && static_cast<int64_t>(pages.shape(1)) == shape_.kv_heads &&
+                static_cast<int64_t>(pages.shape(3)) == kPage && static_cast<int64_t>(pages.shape(4)) == shape_.size,
+            "pages are [2, kv_heads, blocks, 64, size]");
+    return {static_cast<uint8_t*>(pages.data()), bf16, static_cast<int64_t>(pages.shape(2)), shape_.kv_heads, shape_.size};
   }
 
   Kernels& kernels_;

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "layout.hpp"
+#include "pages.hpp"
 
 namespace lindos {
 
@@ -24,10 +25,9 @@ struct Isa {
   void (*softcap)(float* x, int64_t count, float cap);
   // Rotary positions of one head, in place: pairs (i, i + size / 2).
   void (*turn)(float* x, const float* cosines, const float* sines, int64_t size);
-  // One query over `keys` keys and values [keys, size]: softmax(temperature * cap(scale * q.k)) . v; a cap of 0 is
-  // none. `scores` has room for the keys.
-  void (*attend)(const float* q, const float* k, const float* v, int64_t keys, int64_t size, float scale, float cap,
-                 float temperature, float* scores, float* out);
+  // `rows` queries [rows, size], with a temperature each or null, over one block of keys; what they gathered goes on.
+  void (*attend)(const KeyBlock& block, const Scoring& how, const float* q, const float* temperatures, int64_t rows,
+                 const Gathered& to);
 
   // What only some have, for products of many rows of inputs.
   static constexpr int64_t kNever = std::numeric_limits<int64_t>::max();

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "attendblock.hpp"
 #include "isa.hpp"
 
 namespace lindos {
@@ -73,47 +74,6 @@ void softmax(float* x, int64_t count) {
 void softcap(float* x, int64_t count, float cap) {
 #pragma omp simd
   for (int64_t i = 0; i < count; ++i) x[i] = cap - 2.0f * cap / (exponential(2.0f * x[i] / cap) + 1.0f);
-}
-
-// Scores of one query with `keys` keys, four keys at a time so that the query is read a quarter as often.
-void scores_of(const float* q, const float* k, int64_t keys, int64_t size, float scale, float* scores) {
-  int64_t s = 0;
-  for (; s + 4 <= keys; s += 4) {
-    const float *k0 = k + s * size, *k1 = k0 + size, *k2 = k1 + size, *k3 = k2 + size;
-    float s0 = 0.0f, s1 = 0.0f, s2 = 0.0f, s3 = 0.0f;
-#pragma omp simd reduction(+ : s0, s1, s2, s3)
-    for (int64_t c = 0; c < size; ++c) {
-      s0 += q[c] * k0[c];
-      s1 += q[c] * k1[c];
-      s2 += q[c] * k2[c];
-      s3 += q[c] * k3[c];
-    }
-    scores[s] = s0 * scale;
-    scores[s + 1] = s1 * scale;
-    scores[s + 2] = s2 * scale;
-    scores[s + 3] = s3 * scale;
-  }
-  for (; s < keys; ++s) scores[s] = dot(q, k + s * size, size) * scale;
-}
-
-// One query over the keys and values of its head.
-void attend(const float* q, const float* k, const float* v, int64_t keys, int64_t size, float scale, float cap,
-            float temperature, float* scores, float* out) {
-  scores_of(q, k, keys, size, scale, scores);
-  if (cap > 0.0f) softcap(scores, keys, cap);
-  if (temperature != 1.0f) {
-    for (int64_t s = 0; s < keys; ++s) scores[s] *= temperature;
-  }
-  softmax(scores, keys);
-  std::fill(out, out + size, 0.0f);
-  int64_t s = 0;
-  for (; s + 4 <= keys; s += 4) {
-    const float *v0 = v + s * size, *v1 = v0 + size, *v2 = v1 + size, *v3 = v2 + size;
-    const float w0 = scores[s], w1 = scores[s + 1], w2 = scores[s + 2], w3 = scores[s + 3];
-#pragma omp simd
-    for (int64_t c = 0; c < size; ++c) out[c] += (w0 * v0[c] + w1 * v1[c]) + (w2 * v2[c] + w3 * v3[c]);
-  }
-  for (; s < keys; ++s) add_scaled(out, v + s * size, scores[s], size);
 }
 
 // Pairs of the halves of a head turned by their phase, in place (rotate-half).

@@ -1,7 +1,6 @@
 #include "network.hpp"
 
 #include <algorithm>
-#include <cstring>
 
 namespace lindos {
 namespace {
@@ -12,7 +11,7 @@ int64_t row_grain(int64_t numbers) { return std::max<int64_t>(1, 16384 / std::ma
 }  // namespace
 
 void Step::attend(Pool& pool, const Isa& isa, const Shape& shape, const Layer& layer, const float* h, int64_t rows,
-                  const std::vector<Sequence>& sequences, const float* cosines, const float* sines,
+                  const Pages& pages, const std::vector<Sequence>& sequences, const float* cosines, const float* sines,
                   const float* temperatures, float* out) {
   const int64_t width = shape.width, size = shape.size;
   const int64_t inner = shape.heads * size, kv = shape.kv_heads * size;
@@ -26,11 +25,9 @@ void Step::attend(Pool& pool, const Isa& isa, const Shape& shape, const Layer& l
   multiply(pool, isa, inputs_, x, rows, width, {{layer.query, q}, {layer.key, k}, {layer.value, v}});
 
   std::vector<int64_t> sequence_of(static_cast<size_t>(rows));
-  int64_t longest = 0;
   for (size_t s = 0; s < sequences.size(); ++s) {
     const Sequence& sequence = sequences[s];
     std::fill_n(sequence_of.begin() + sequence.first, sequence.count, static_cast<int64_t>(s));
-    longest = std::max(longest, sequence.start + sequence.count);
   }
   pool.each(rows, row_grain(inner), [&](int64_t begin, int64_t end, int) {
     for (int64_t r = begin; r < end; ++r) {
@@ -45,32 +42,12 @@ void Step::attend(Pool& pool, const Isa& isa, const Shape& shape, const Layer& l
         float* mine = k + r * kv + head * size;
         if (layer.key_norm) isa.norm(mine, layer.key_norm, size, shape.eps, mine);
         isa.turn(mine, cosines + r * size, sines + r * size, size);
-        float* key = sequence.cache + (head * sequence.capacity + position) * size;
-        float* value = key + shape.kv_heads * sequence.capacity * size;
-        std::memcpy(key, mine, static_cast<size_t>(size) * sizeof(float));
-        std::memcpy(value, v + r * kv + head * size, static_cast<size_t>(size) * sizeof(float));
+        const int32_t block = sequence.blocks[position / kPage];
+        write(pages, head, block, position % kPage, mine, v + r * kv + head * size);
       }
     }
   });
-
-  // A task is one row's queries of one key-value head; the rows of a head follow each other, whose keys then stay near.
-  const int64_t group = shape.heads / shape.kv_heads;
-  float* scores = scores_.at_least(pool.threads() * longest);
-  const int64_t grain = std::max<int64_t>(1, 65536 / std::max<int64_t>(1, longest * size * group));
-  pool.each(rows * shape.kv_heads, grain, [&](int64_t begin, int64_t end, int thread) {
-    for (int64_t task = begin; task < end; ++task) {
-      const int64_t head = task / rows, r = task % rows;
-      const Sequence& sequence = sequences[static_cast<size_t>(sequence_of[static_cast<size_t>(r)])];
-      const int64_t keys = sequence.start + r - sequence.first + 1;
-      const float* key = sequence.cache + head * sequence.capacity * size;
-      const float* value = key + shape.kv_heads * sequence.capacity * size;
-      // The temperature multiplies what the cap has capped, so it cannot be part of the scale below.
-      for (int64_t g = head * group; g < (head + 1) * group; ++g) {
-        isa.attend(q + r * inner + g * size, key, value, keys, size, shape.score_scale, shape.attention_cap,
-                   temperatures ? temperatures[r] : 1.0f, scores + thread * longest, out + r * inner + g * size);
-      }
-    }
-  });
+  attention_.run(pool, isa, pages, sequences, shape.heads, {shape.score_scale, shape.attention_cap}, q, temperatures, out);
 }
 
 void Step::route(Pool& pool, const Isa& isa, const Shape& shape, const Layer& layer, const float* o, int64_t rows,

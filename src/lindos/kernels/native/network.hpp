@@ -1,8 +1,9 @@
-// A decoder layer in two calls: attention over the caches of many sequences, and what follows it.
+// A decoder layer in two calls: attention over the pages of many sequences, and what follows it.
 #pragma once
 
 #include <vector>
 
+#include "attention.hpp"
 #include "experts.hpp"
 
 namespace lindos {
@@ -27,19 +28,12 @@ struct Layer {
   Expert shared_expert;
 };
 
-// Rows [first, first + count) of a step belong to one sequence and stand at its positions start, start + 1, ...
-// Its cache holds keys then values, each [kv_heads, capacity, size] in fp32.
-struct Sequence {
-  int64_t first, count, start, capacity;
-  float* cache;
-};
-
 class Step {
  public:
-  // What attention gathers for each row, [rows, heads * size]; keys and values of the rows go into the caches.
+  // What attention gathers for each row, [rows, heads * size]; keys and values of the rows go into the pages.
   // `cosines` and `sines` are [rows, size]; `temperatures`, one a row, multiply the scores, null for none.
   void attend(Pool& pool, const Isa& isa, const Shape& shape, const Layer& layer, const float* h, int64_t rows,
-              const std::vector<Sequence>& sequences, const float* cosines, const float* sines,
+              const Pages& pages, const std::vector<Sequence>& sequences, const float* cosines, const float* sines,
               const float* temperatures, float* out);
 
   // Adds attention's result for o [rows, heads * size] to the residual stream h [rows, width] and chooses experts, which
@@ -55,8 +49,9 @@ class Step {
               int32_t* chosen, float* gates) const;
 
   Inputs inputs_;
+  Attention attention_;
   Experts experts_;
-  Buffer<float> x_, q_, k_, v_, y_, g_, u_, scores_, probabilities_, gates_;
+  Buffer<float> x_, q_, k_, v_, y_, g_, u_, probabilities_, gates_;
   std::vector<int32_t> chosen_;
 };
 

@@ -24,20 +24,33 @@ class ErrorReply(BaseModel):
     error: ErrorBody
 
 
+class PromptTokensDetails(BaseModel):
+    cached_tokens: int
+
+
 class UsageReply(BaseModel):
     """Tokens, as the engine counted them."""
 
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
+    prompt_tokens_details: PromptTokensDetails
 
     @classmethod
     def of(cls, usages: list[Usage], choices: int) -> UsageReply:
         """Of one request: each prompt once, and all of the `choices` made of it."""
-        prompts = (usages[at : at + choices] for at in range(0, len(usages), choices))
+        prompts = [usages[at : at + choices] for at in range(0, len(usages), choices)]
         prompt = sum(max(usage.prompt_tokens for usage in same) for same in prompts)
         written = sum(usage.completion_tokens for usage in usages)
-        return cls(prompt_tokens=prompt, completion_tokens=written, total_tokens=prompt + written)
+        # What another choice of the same request has left was computed for this request.
+        cached = sum(min((usage.cached_tokens for usage in same if usage.prompt_tokens), default=0) for same in prompts)
+        details = PromptTokensDetails(cached_tokens=cached)
+        return cls(
+            prompt_tokens=prompt,
+            completion_tokens=written,
+            total_tokens=prompt + written,
+            prompt_tokens_details=details,
+        )
 
 
 class TokenReply(BaseModel):
