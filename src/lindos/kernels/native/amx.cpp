@@ -18,7 +18,7 @@ constexpr int64_t kTile = 512;      // numbers of bf16 in a tile
 constexpr int64_t kByteDepth = 32;  // groups of bytes at a time, which fill a third of the nearest cache
 constexpr int64_t kDepth = 16;      // groups of bf16 at a time; two strips fill two thirds of it
 
-TileShapes shapes(uint16_t inputs_bytes, uint8_t weights_rows) {
+constexpr TileShapes shapes(uint16_t inputs_bytes, uint8_t weights_rows) {
   TileShapes made;
   for (int tile = 0; tile < 8; ++tile) {
     made.row_bytes[tile] = tile == 4 || tile == 5 ? inputs_bytes : 64;
@@ -103,7 +103,7 @@ auto part_of(Format format, int64_t left) {
 }
 
 void bytes_strip(const Matrix& matrix, int64_t index, const InputRows& inputs, float* out) {
-  static const TileShapes kShapes = shapes(kGroup, kGroup / 4);
+  static constexpr TileShapes kShapes = shapes(kGroup, kGroup / 4);
   alignas(64) int8_t wide[kByteDepth * 512];
   Tiles tiles(kShapes);
   std::fill(out, out + whole_blocks(inputs.count) * kStrip, 0.0f);
@@ -264,7 +264,7 @@ void ask_for_next(const Matrix& matrix, int64_t first, int64_t count, int64_t s,
 // A slice of the columns of two strips is widened once, and meets all rows, whose slice stays in the second cache for the
 // strips to come.
 void strips(const Matrix& matrix, int64_t first, int64_t count, const InputRows& inputs, float* out) {
-  static const TileShapes kShapes = shapes(64, kBlock);
+  static constexpr TileShapes kShapes = shapes(64, kBlock);
   alignas(64) uint16_t room[2][kDepth * kTile];
   Tiles tiles(kShapes);
   const int64_t rows = whole_blocks(inputs.count), deep = kBlock * inputs.apart;
