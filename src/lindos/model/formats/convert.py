@@ -6,10 +6,11 @@ import errno
 import hashlib
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, cast
 
+from lindos.kernels.quantising import Rounding
 from lindos.model.formats.checksums import write_checksums
 from lindos.model.formats.companions import check_tokenizer, copy_companions
 from lindos.model.formats.compare import Comparison, compare
@@ -41,6 +42,10 @@ class Report:
     """Files that an earlier, interrupted run had finished; of a GGUF file, stretches."""
     bytes: int
     comparison: Comparison | None
+    taken_over: int = 0
+    """Tensors whose whole numbers are those of the source."""
+    rounded_anew: tuple[str, ...] = ()
+    """Tensors of int8 whose scales the quantised form cannot hold, so that they were rounded again."""
 
 
 def convert(
@@ -50,6 +55,7 @@ def convert(
     to: str = "own",
     dtype: Choice | Literal["f16", "q8_0", "q4_0"] = "keep",
     quantise: Weights | None = None,
+    rounding: Rounding = "nearest",
     spec: Path | str | None = None,
     tokenizer: Path | None = None,
     verify: bool = True,
@@ -72,7 +78,7 @@ def convert(
     opened = open_source(source, spec)
     if tokenizer is not None:
         check_tokenizer(tokenizer, opened.spec.vocabulary)
-    sink = _sink(opened, to, dtype, quantise, tokenizer)
+    sink = _sink(opened, to, dtype, quantise, rounding, tokenizer)
     companions: dict[str, bytes] = {}
     if isinstance(sink, GgufSink):
         shards = plan_stretches(opened.tensors.values(), sink, shard_bytes)
@@ -98,13 +104,18 @@ def convert(
     except OSError as error:
         raise FormatError(_disk_trouble(error, destination)) from error
     files = 1 if isinstance(sink, GgufSink) else len(shards)
-    return Report(destination, opened.format, files, reused, total, comparison)
+    report = Report(destination, opened.format, files, reused, total, comparison)
+    if isinstance(sink, PackedSink):
+        return replace(report, taken_over=len(sink.exact), rounded_anew=tuple(sink.rounded_anew))
+    return report
 
 
-def _sink(source: TensorSource, to: str, dtype: str, quantise: Weights | None, tokenizer: Path | None) -> Sink:
+def _sink(
+    source: TensorSource, to: str, dtype: str, quantise: Weights | None, rounding: Rounding, tokenizer: Path | None
+) -> Sink:
     """The writer. Raises FormatError for a form that the format does not have."""
     if quantise:
-        return PackedSink(quantise, source)
+        return PackedSink(quantise, source, rounding)
     if to != GgufSink.format:
         if dtype not in CHOICES:
             raise FormatError(f"{dtype} is for GGUF; {to} takes {', '.join(CHOICES)}")
@@ -124,7 +135,7 @@ def _job(source: TensorSource, sink: Sink, shards: list[Shard]) -> dict[str, obj
     plan = repr([(shard.file, shard.entries) for shard in shards])
     form: str = sink.choice
     if isinstance(sink, PackedSink):
-        form = sink.weights
+        form = sink.weights if sink.rounding == "nearest" else f"{sink.weights}, {sink.rounding}"
     elif isinstance(sink, GgufSink):
         form = sink.kind_chosen
     return {
@@ -151,10 +162,10 @@ def _write_shards(
         raise FormatError(f"{work.path}: {need:,} bytes are still to be written, but the disk has {free:,} free")
     for shard in missing:
         if isinstance(work, GgufWorkspace) and isinstance(sink, GgufSink):
-            work.write(shard, source, sink, count)
+            sha256 = work.write(shard, source, sink, count)
         else:
-            write_shard(work.draft(shard), shard, source, sink, count)
-        work.finish(shard)
+            sha256 = write_shard(work.draft(shard), shard, source, sink, count)
+        work.finish(shard, sha256)
     return len(finished)
 
 

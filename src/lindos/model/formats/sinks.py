@@ -33,6 +33,8 @@ class Sink(ABC):
     """What a source's int8 becomes when it is to be kept."""
     alignment = 8
     """Of the first tensor's bytes in a file."""
+    threads = 0
+    """How many blocks are made ready at once; with none a block is in memory at a time."""
 
     def __init__(self, choice: Choice) -> None:
         self.choice: Choice = choice
