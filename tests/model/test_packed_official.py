@@ -18,8 +18,10 @@ from lindos.cli.main import app
 from lindos.kernels.packing import rows_of
 from lindos.kernels.quantising import packed, quantise, weights_of
 from lindos.model.formats import convert, load_model, open_source
+from lindos.model.formats.compare import compare
 from lindos.model.formats.gguf.exact import is_exact, multiplier_of
 from lindos.model.formats.packedfiles import PackedSource
+from lindos.model.formats.packing import PackedSink
 from lindos.model.formats.source import FormatError
 from tests.model.checkpoints import (
     QuantizedWeight8bit,
@@ -220,3 +222,21 @@ def test_widening_by_the_description_gives_the_same(official: Path):
     expected = widened(as_release("layers.0.experts.down", arrays["layers.0.experts.down"]))
     found = open_source(official).read("layers.0.experts.down", slice(0, 3))
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("weights", ["int8", "int4", "bf16"])
+def test_a_model_that_is_too_large_is_compared_by_strips(tmp_path: Path, weights: Any):
+    source = release(tmp_path / "it")
+    report = convert(source, tmp_path / "out", quantise=weights, memory=0)
+    assert report.comparison is not None
+    assert report.comparison.kind == "samples"
+    opened, result, sink = open_source(source), open_source(tmp_path / "out"), PackedSink(weights, open_source(source))
+    assert isinstance(result, PackedSource)
+    place = result.place(result.matrices("layers.0.attention.key")[0])
+    with place.path.open("r+b") as file:  # all values of it, so that any sample meets one
+        file.seek(place.offset)
+        data = file.read(place.shape[0])
+        file.seek(place.offset)
+        file.write(bytes(byte ^ 1 for byte in data))
+    with pytest.raises(FormatError, match=r"layers\.0\.attention\.key"):
+        compare(opened, result, sink, memory=0)
