@@ -12,7 +12,7 @@ import torch
 from typer.testing import CliRunner
 
 from lindos.cli.main import app
-from lindos.evaluate import EvaluationError, divergence, held_out_windows
+from lindos.evaluate import EvaluationError, divergence, text_windows
 from lindos.model.formats import convert, load_model
 
 TEXTS = ["The sun rises in the east and sets in the west.", "A small boat left at dawn.", "Nobody knew why."]
@@ -33,7 +33,7 @@ def rounded(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 def test_it_is_the_formula(text: Path, rounded: Path, tiny_model, tiny_tokenizer):
-    windows = held_out_windows(text, tiny_tokenizer, window=7)
+    windows = text_windows(text, tiny_tokenizer, window=7)
     assert all(2 <= len(window) <= 8 for window in windows)
     other = load_model(rounded, dtype=torch.float32)
     found = divergence(tiny_model, other, windows)
@@ -57,16 +57,16 @@ def test_it_is_the_formula(text: Path, rounded: Path, tiny_model, tiny_tokenizer
 
 
 def test_a_model_does_not_stray_from_itself(text: Path, tiny_model, tiny_tokenizer):
-    found = divergence(tiny_model, tiny_model, held_out_windows(text, tiny_tokenizer))
+    found = divergence(tiny_model, tiny_model, text_windows(text, tiny_tokenizer))
     assert (found.kl, found.nats_more, found.agreement) == (0.0, 0.0, 1.0)
 
 
 def test_every_token_but_the_first_of_a_document_is_predicted_once(text: Path, tiny_tokenizer):
-    whole = held_out_windows(text, tiny_tokenizer, window=1000)
+    whole = text_windows(text, tiny_tokenizer, window=1000)
     assert len(whole) == len(TEXTS)
-    cut = held_out_windows(text, tiny_tokenizer, window=5)
+    cut = text_windows(text, tiny_tokenizer, window=5)
     assert [token for window in cut for token in window[1:]] == [token for window in whole for token in window[1:]]
-    most = held_out_windows(text, tiny_tokenizer, window=5, most=13)
+    most = text_windows(text, tiny_tokenizer, window=5, most=13)
     assert sum(len(window) - 1 for window in most) == 13
 
 
@@ -75,12 +75,12 @@ def test_other_files(tmp_path: Path, tiny_tokenizer):
     (tmp_path / "pairs.jsonl").write_text(json.dumps({"context": "One line.", "continuation": "Another."}))
     (tmp_path / "bad.jsonl").write_text(json.dumps({"words": "One line."}))
     (tmp_path / "empty.jsonl").write_text("")
-    assert len(held_out_windows(tmp_path / "plain.txt", tiny_tokenizer)) == 1
-    assert len(held_out_windows(tmp_path / "pairs.jsonl", tiny_tokenizer)) == 1
+    assert len(text_windows(tmp_path / "plain.txt", tiny_tokenizer)) == 1
+    assert len(text_windows(tmp_path / "pairs.jsonl", tiny_tokenizer)) == 1
     with pytest.raises(EvaluationError, match=r"row 1: has neither"):
-        held_out_windows(tmp_path / "bad.jsonl", tiny_tokenizer)
+        text_windows(tmp_path / "bad.jsonl", tiny_tokenizer)
     with pytest.raises(EvaluationError, match="no text"):
-        held_out_windows(tmp_path / "empty.jsonl", tiny_tokenizer)
+        text_windows(tmp_path / "empty.jsonl", tiny_tokenizer)
 
 
 def test_the_command_prints_a_row_for_each_model(text: Path, tiny_model_dir: Path, rounded: Path):

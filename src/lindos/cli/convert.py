@@ -44,6 +44,7 @@ class Rounding(StrEnum):
 
     NEAREST = "nearest"
     SEARCH = "search"
+    CALIBRATED = "calibrated"
 
 
 class Weights(StrEnum):
@@ -82,9 +83,18 @@ def command(
         Rounding,
         typer.Option(
             help="How --quantise int4 rounds. nearest: as in GGUF's Q4_0. search: each group's scale of least squared "
-            "error; the model strays less, and rounding takes four times as long.",
+            "error; the model strays less, and rounding takes four times as long. calibrated: by running "
+            "--calibration text through the model; it strays least, and has to fit in memory.",
         ),
     ] = Rounding.NEAREST,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Text for --rounding calibrated, such as the model was trained on; plain or JSON lines.",
+        ),
+    ] = None,
+    calibration_tokens: Annotated[int, typer.Option(min=1, help="How many tokens of it to use at most.")] = 32_768,
     spec: Annotated[
         str | None,
         typer.Option(
@@ -119,8 +129,16 @@ def command(
         raise typer.BadParameter("--quantise has a form of its own; leave out --to and --dtype")
     if rounding is not Rounding.NEAREST and quantise is not Weights.INT4:
         raise typer.BadParameter("--rounding is for --quantise int4")
+    if (rounding is Rounding.CALIBRATED) != (calibration is not None):
+        raise typer.BadParameter("--rounding calibrated and --calibration FILE go together")
     from lindos.model.formats import convert
 
+    windows: list[list[int]] = []
+    if calibration is not None:
+        from lindos.evaluate import text_windows
+        from lindos.text import load_tokenizer
+
+        windows = text_windows(calibration, load_tokenizer(tokenizer or source), most=calibration_tokens)
     with _progress() as bar:
         report = convert(
             source,
@@ -129,6 +147,7 @@ def command(
             dtype=dtype.value,
             quantise=quantise.value if quantise else None,
             rounding=rounding.value,
+            calibration=windows,
             spec=spec,
             tokenizer=tokenizer,
             verify=verify,

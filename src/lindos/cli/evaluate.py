@@ -128,13 +128,13 @@ def _compare(reference: Path, models: list[Path], text: Path, tokens: int, devic
     """A row for the reference itself and each model."""
     import torch
 
-    from lindos.evaluate import divergence, held_out_windows
+    from lindos.evaluate import divergence, text_windows
     from lindos.evaluate.measure import chosen_device, progress_bars
     from lindos.model.formats import load_model
     from lindos.text import load_tokenizer
 
     where = chosen_device(device)
-    windows = held_out_windows(text, load_tokenizer(reference), most=tokens)
+    windows = text_windows(text, load_tokenizer(reference), most=tokens)
     first = load_model(reference, dtype=torch.float32, device=where)
     table = Table("model")
     for name in ("perplexity", "nats more", "KL", "same likeliest token"):

@@ -9,7 +9,7 @@ from lindos.evaluate.answers import Question, answers, fixed_questions
 from lindos.evaluate.bits import bits_per_byte
 from lindos.evaluate.card import LIMITS, write_model_card
 from lindos.evaluate.curve import draw_losses, read_run
-from lindos.evaluate.divergence import Divergence, divergence, held_out_windows
+from lindos.evaluate.divergence import Divergence, divergence, text_windows
 from lindos.evaluate.intervals import wilson
 from lindos.evaluate.measure import EVERYTHING, evaluate
 from lindos.evaluate.published import published
@@ -38,7 +38,7 @@ __all__ = [
     "draw_losses",
     "evaluate",
     "fixed_questions",
-    "held_out_windows",
+    "text_windows",
     "load_items",
     "published",
     "read_run",

@@ -39,9 +39,7 @@ class Divergence:
     """The share of positions at which both think the same token the likeliest."""
 
 
-def held_out_windows(
-    path: Path, tokenizer: Tokenizer, *, most: int | None = None, window: int = WINDOW
-) -> list[list[int]]:
+def text_windows(path: Path, tokenizer: Tokenizer, *, most: int | None = None, window: int = WINDOW) -> list[list[int]]:
     """Runs of up to `window` + 1 tokens of a text file's documents, in which each but the first is to be predicted.
 
     JSON lines (.jsonl, .zst and .gz unpacked) are documents in a field `text`, or `context` and `continuation`; any

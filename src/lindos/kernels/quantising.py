@@ -16,7 +16,7 @@ from lindos.kernels.packing import GROUP, Packed, Quantised, pack, pack_bf16, un
 
 Whole = Literal["int8", "int4"]
 Rounding = Literal["nearest", "search"]
-"""`nearest`: as in GGUF's blocks. `search`: of int4, each group's scale of least squared error; int8 stays as it is."""
+"""`nearest`: as in GGUF's blocks. `search`: of int4, each group's scale of least squared error; int8 as it is."""
 DIVISORS = (-8.0, -7.75, -7.5, -7.25, -7.0, -8.25, -8.5, -8.75, -9.0)
 """What `search` tries the largest weight of a group at: numbers near -8, with one of them clipped beyond it."""
 

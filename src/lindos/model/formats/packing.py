@@ -12,7 +12,8 @@ from torch import Tensor
 from lindos.kernels.conversion import Stored, pack_rounded, pack_whole
 from lindos.kernels.limits import usable_cores
 from lindos.kernels.packing import LAYOUT_VERSION, STRIP, Packed, Quantised, packed_bytes
-from lindos.kernels.quantising import Rounding, weights_of
+from lindos.kernels.quantising import Rounding, dequantise, weights_of
+from lindos.model.formats.calibration import Moments, compensated, moments_for
 from lindos.model.formats.gguf.exact import is_exact, multipliers, whole_matrices
 from lindos.model.formats.matrices import VOCABULARY, outputs_first, stored_matrices
 from lindos.model.formats.names import stays_fp32
@@ -40,12 +41,20 @@ class PackedSink(Sink):
     format = "packed"
     alignment = ALIGNMENT
 
-    def __init__(self, weights: Weights, source: TensorSource | None = None, rounding: Rounding = "nearest") -> None:
-        """What `source` holds in whole numbers that `weights` can hold, too, is taken over as it is."""
+    def __init__(
+        self,
+        weights: Weights,
+        source: TensorSource | None = None,
+        rounding: Rounding = "nearest",
+        moments: Moments | None = None,
+    ) -> None:
+        """What `source` holds in whole numbers that `weights` can hold, too, is taken over as it is. With `moments` of
+        the inputs, int4 matrices are rounded by them (see `calibration`)."""
         super().__init__("keep")
         self.weights: Weights = weights
         self.rounding: Rounding = rounding
-        self.threads = min(2, usable_cores())
+        self.moments = moments or {}
+        self.threads = 0 if moments else min(2, usable_cores())
         self.exact: set[str] = set()
         self.rounded_anew: list[str] = []
         """Tensors of int8 whose scales fp16 does not hold even with a power of two."""
@@ -96,6 +105,9 @@ class PackedSink(Sink):
         turned: Iterable[Stored | Quantised] = stored_matrices(source, info.name, rows)
         if info.name in self.exact:
             turned = whole_matrices(source, info.name, rows)
+        elif self._is_calibrated(info.name):
+            plain = stored_matrices(source, info.name, rows)
+            turned = (self._compensated(info.name, number, one) for number, one in zip(numbers, plain, strict=True))
         for number, matrix in zip(numbers, turned, strict=True):
             yield from self._packed(info, found[number].name, matrix, first)
             yield from self._end(info, found[number])
@@ -126,16 +138,31 @@ class PackedSink(Sink):
         if len(info.shape) == 3 and info.name.endswith(".down") and (pad := _padding(info.shape, self.weights)):
             yield matrix.name, matrix.bytes, torch.zeros(pad, dtype=torch.int8)
 
-    def rounded(self, info: TensorInfo, block: Tensor) -> Tensor:
+    def rounded(self, info: TensorInfo, block: Tensor, rows: slice) -> Tensor:
         if info.name in self.exact or not matrices(info.name, info.shape, self.weights):
             return block.float()
-        found = [self._rounded(info.name, matrix.float()) for matrix in outputs_first(info.name, block)]
+        matrices_NK = outputs_first(info.name, block.float())
+        numbers = range(rows.start, rows.stop) if block.ndim == 3 else (0,)
+        found = [self._rounded(info.name, number, one) for number, one in zip(numbers, matrices_NK, strict=True)]
         if block.ndim == 3:
             return torch.stack([matrix.t() for matrix in found])
         return found[0] if info.name in VOCABULARY else found[0].t()
 
-    def _rounded(self, name: str, matrix_NK: Tensor) -> Tensor:
+    def _is_calibrated(self, name: str) -> bool:
+        return bool(self.moments) and self._format(name) == "int4"
+
+    def _compensated(self, name: str, number: int, stored: Stored) -> Quantised:
+        try:
+            return compensated(torch.from_numpy(stored.widened()), moments_for(self.moments, name, number))
+        except (torch.linalg.LinAlgError, ValueError) as error:
+            raise FormatError(
+                f"tensor '{name}': its inputs in the text of calibration are of no use: {error}"
+            ) from None
+
+    def _rounded(self, name: str, number: int, matrix_NK: Tensor) -> Tensor:
         format = self._format(name)
+        if self._is_calibrated(name):
+            return dequantise(self._compensated(name, number, Stored(matrix_NK.numpy())))
         data = pack_rounded(Stored(matrix_NK.numpy()), format, self.rounding)
         return weights_of(Packed(format, matrix_NK.shape[0], matrix_NK.shape[1], data))
 
