@@ -40,7 +40,7 @@ class QuantizedWeight8bit:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--folder", type=Path, default=Path("work/grok1"))
     parser.add_argument("--quantise", nargs="+", default=["int4"], choices=["int4", "int4-search", "int8", "bf16"])
     parser.add_argument("--rounds", type=int, default=3)

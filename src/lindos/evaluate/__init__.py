@@ -1,8 +1,8 @@
 """Measuring a model and writing its card.
 
-For how far a quantised model strays from its original, held-out bits per byte, BLiMP, ARC-easy, PIQA and LAMBADA, thirty fixed questions, and the Markdown card that tells
-all of it with its sources. Not for the evaluation inside a training run (that is `lindos.train`) and not for judging
-answers: here answers are shown, unedited.
+For how far a quantised model strays from its original, held-out bits per byte, BLiMP, ARC-easy, PIQA and LAMBADA,
+thirty fixed questions, and the Markdown card that tells all of it with its sources. Not for the evaluation inside a
+training run (that is `lindos.train`) and not for judging answers: here answers are shown, unedited.
 """
 
 from lindos.evaluate.answers import Question, answers, fixed_questions
@@ -38,12 +38,12 @@ __all__ = [
     "draw_losses",
     "evaluate",
     "fixed_questions",
-    "text_windows",
     "load_items",
     "published",
     "read_run",
     "run_task",
     "score",
+    "text_windows",
     "wilson",
     "write_model_card",
 ]

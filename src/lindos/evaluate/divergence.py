@@ -66,10 +66,11 @@ def _documents(path: Path) -> Iterator[str]:
         yield "\n".join(line for _, line in read_lines(path))
         return
     for number, row in enumerate(read_rows(path), 1):
-        parts = [row["text"]] if "text" in row else [row.get("context"), row.get("continuation")]
-        if not all(isinstance(part, str) for part in parts):
+        parts = [row.get(field) for field in (["text"] if "text" in row else ["context", "continuation"])]
+        texts = [part for part in parts if isinstance(part, str)]
+        if len(texts) < len(parts):
             raise EvaluationError(f"{path}, row {number}: has neither 'text' nor 'context' and 'continuation'")
-        yield " ".join(parts)
+        yield " ".join(texts)
 
 
 @torch.inference_mode()

@@ -73,8 +73,8 @@ def convert(
 
     `destination` must be new or empty and appears only when complete; until then the work is in `destination.partial`,
     where the same call takes it up again. Memory holds one matrix (one expert's, or a block of the embedding) and its
-    rounded copy, for `quantise` two more of them; rounding by `calibration`, runs of tokens, takes the model in fp32 and
-    more (see `calibration`). `verify` compares result and source at the end, `memory` bounds what that may use.
+    rounded copy, for `quantise` two more of them; rounding by `calibration`, runs of tokens, takes the model in fp32
+    and more (see `calibration`). `verify` compares result and source at the end, `memory` bounds what that may use.
     Raises FormatError and SpecError; nothing is left behind when the source is bad from the start.
     """
     source, destination = Path(source), Path(destination)

@@ -31,7 +31,7 @@ from lindos.model.formats.source import FormatError, TensorInfo, TensorSource
 from lindos.model.formats.tensorfiles import Entry
 from lindos.specs import ModelSpec
 
-ROWS_AT_A_TIME = 64 * STRIP
+ROWS_AT_A_TIME = 256 * STRIP
 """Outputs that are rounded and packed at a time, so that memory holds little beside the matrix as it was read."""
 
 
@@ -154,7 +154,7 @@ class PackedSink(Sink):
     def _compensated(self, name: str, number: int, stored: Stored) -> Quantised:
         try:
             return compensated(torch.from_numpy(stored.widened()), moments_for(self.moments, name, number))
-        except (torch.linalg.LinAlgError, ValueError) as error:
+        except (RuntimeError, ValueError) as error:  # no positive squares
             raise FormatError(
                 f"tensor '{name}': its inputs in the text of calibration are of no use: {error}"
             ) from None
