@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 
 def command(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model directory in Lindos's own format.")],
+    models: Annotated[
+        list[Path], typer.Argument(metavar="MODEL", help="A model directory; several only with --against.")
+    ],
     tasks: Annotated[
         str,
         typer.Option(
@@ -56,13 +58,39 @@ def command(
             metavar="FILE", help="For the card: what the model cannot do, in Markdown, instead of a few lines."
         ),
     ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Instead of tasks: how far each MODEL strays from this one, the same before it was quantised, on the "
+            "text of --text.",
+        ),
+    ] = None,
+    text: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="For --against: held-out text, plain or as JSON lines with a field 'text' (or 'context' and "
+            "'continuation'); .zst and .gz are unpacked.",
+        ),
+    ] = None,
+    tokens: Annotated[int, typer.Option(min=1, help="For --against: how many tokens to predict at most.")] = 20_000,
     device: Annotated[str, typer.Option(help="Where the network runs, such as cpu or cuda.")] = "cpu",
 ) -> None:
     """Measure a model on BLiMP, ARC-easy, PIQA, LAMBADA and held-out text, and ask it thirty fixed questions.
 
     With --json FILE the figures are kept, and a later call adds to them; `--tasks none --json FILE --card` writes the
-    card from what is kept without measuring anything.
+    card from what is kept without measuring anything. With --against, perplexities and the Kullback-Leibler divergence
+    of next-token distributions from another model's.
     """
+    if against is not None:
+        if text is None:
+            raise typer.BadParameter("--against wants text to compare on: --text FILE")
+        _compare(against, models, text, tokens, device)
+        return
+    if len(models) > 1:
+        raise typer.BadParameter("one model at a time; several only with --against")
+    model = models[0]
     from lindos.evaluate import LIMITS, Evaluation, EvaluationError, evaluate, write_model_card
 
     console = Console(stderr=True)
@@ -94,6 +122,43 @@ def command(
     if card:
         path = write_model_card(model, found, runs=run or (), data=data or (), made_by=made_by or (), limits=told)
         typer.echo(f"the card is in {path}")
+
+
+def _compare(reference: Path, models: list[Path], text: Path, tokens: int, device: str) -> None:
+    """A row for the reference itself and each model."""
+    import torch
+
+    from lindos.evaluate import divergence, text_windows
+    from lindos.evaluate.measure import chosen_device, progress_bars
+    from lindos.model.formats import load_model
+    from lindos.text import load_tokenizer
+
+    where = chosen_device(device)
+    windows = text_windows(text, load_tokenizer(reference), most=tokens)
+    first = load_model(reference, dtype=torch.float32, device=where)
+    table = Table("model")
+    for name in ("perplexity", "nats more", "KL", "same likeliest token"):
+        table.add_column(name, justify="right")
+    count = 0
+    with progress_bars(Console(stderr=True)) as bars:
+        for each in (reference, *models):
+            line = bars.add_task(each.name, total=None)
+            found = divergence(
+                first,
+                first if each is reference else load_model(each, dtype=torch.float32, device=where),
+                windows,
+                lambda done, total, line=line: bars.update(line, completed=done, total=total),
+            )
+            count = found.tokens
+            table.add_row(
+                str(each),
+                f"{found.perplexity:.2f}",
+                "" if each is reference else f"{found.nats_more:.4f} ± {found.nats_error:.4f}",
+                "" if each is reference else f"{found.kl:.5f} ± {found.kl_error:.5f}",
+                "" if each is reference else f"{found.agreement:.2%}",
+            )
+    Console().print(table)
+    typer.echo(f"{count:,} tokens of {text}; KL(reference || model) in nats, ± standard error over tokens")
 
 
 def _root(given: Path | None) -> Path | None:

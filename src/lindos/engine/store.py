@@ -56,7 +56,6 @@ class _Slot:
     """Room for one expert, and what is in it."""
 
     bytes: NDArray[np.uint8]
-    expert: PackedExpert
     reads: list[Future[None]] = field(default_factory=list)
     """Not yet looked at; empty once the expert stands in its table."""
     pinned: bool = False
@@ -280,17 +279,21 @@ class ExpertStore:
             (self._idle if key in self._passing else self._empty[key[0]]).append(self._let_go(key))
             raise errors[0]
         if slot.reads:
-            self._tables[key[0]].put(key[1], slot.expert)
+            self._tables[key[0]].put(key[1], _expert(self._place(key), slot.bytes))
         slot.reads = []
 
     def _place(self, key: Key) -> ExpertPlace:
         return self._places[key[0]][key[1]]
 
     def _slot(self, index: int) -> _Slot:
-        place = self._places[0][0]
-        whole = self._region.bytes[index * self.slot_bytes : (index + 1) * self.slot_bytes]
-        parts, at = [], 0
-        for matrix in place.parts:
-            parts.append(Packed(matrix.format, matrix.rows, matrix.columns, whole[at : at + matrix.bytes]))
-            at += matrix.bytes
-        return _Slot(whole, PackedExpert(*parts))
+        return _Slot(self._region.bytes[index * self.slot_bytes : (index + 1) * self.slot_bytes])
+
+
+def _expert(place: ExpertPlace, whole: NDArray[np.uint8]) -> PackedExpert:
+    """An expert whose matrices lie in `whole`, one behind the other."""
+    parts, at = [], 0
+    for part in place.parts:
+        data = whole[at : at + part.bytes]
+        parts.append(Packed(part.format, part.rows, part.columns, data, part.multiplier))
+        at += part.bytes
+    return PackedExpert(*parts)

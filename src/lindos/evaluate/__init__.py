@@ -1,14 +1,15 @@
 """Measuring a model and writing its card.
 
-For held-out bits per byte, BLiMP, ARC-easy, PIQA and LAMBADA, thirty fixed questions, and the Markdown card that tells
-all of it with its sources. Not for the evaluation inside a training run (that is `lindos.train`) and not for judging
-answers: here answers are shown, unedited.
+For how far a quantised model strays from its original, held-out bits per byte, BLiMP, ARC-easy, PIQA and LAMBADA,
+thirty fixed questions, and the Markdown card that tells all of it with its sources. Not for the evaluation inside a
+training run (that is `lindos.train`) and not for judging answers: here answers are shown, unedited.
 """
 
 from lindos.evaluate.answers import Question, answers, fixed_questions
 from lindos.evaluate.bits import bits_per_byte
 from lindos.evaluate.card import LIMITS, write_model_card
 from lindos.evaluate.curve import draw_losses, read_run
+from lindos.evaluate.divergence import Divergence, divergence, text_windows
 from lindos.evaluate.intervals import wilson
 from lindos.evaluate.measure import EVERYTHING, evaluate
 from lindos.evaluate.published import published
@@ -22,6 +23,7 @@ __all__ = [
     "TASKS",
     "Answer",
     "BitsResult",
+    "Divergence",
     "Evaluation",
     "EvaluationError",
     "Figure",
@@ -32,6 +34,7 @@ __all__ = [
     "TaskResult",
     "answers",
     "bits_per_byte",
+    "divergence",
     "draw_losses",
     "evaluate",
     "fixed_questions",
@@ -40,6 +43,7 @@ __all__ = [
     "read_run",
     "run_task",
     "score",
+    "text_windows",
     "wilson",
     "write_model_card",
 ]

@@ -54,7 +54,7 @@ def evaluate(
     if wanted and root is None:
         raise EvaluationError("where the evaluation sets lie is not known: give --root FOLDER, or set LINDOS_SHARED")
     tokenizer: Tokenizer = load_tokenizer(directory)
-    model = load_model(directory, dtype=torch.float32, device=_device(device)).eval()
+    model = load_model(directory, dtype=torch.float32, device=chosen_device(device)).eval()
     held_out = [_held_out(folder, directory) for folder in data] if "bits" in tasks else []
     found = Evaluation(
         model=model.spec,
@@ -69,7 +69,7 @@ def evaluate(
             keep(found)
 
     add()  # figures that cannot be kept beside others are better refused now than after an hour
-    with _progress(console or Console(stderr=True)) as bars:
+    with progress_bars(console or Console(stderr=True)) as bars:
         for task in wanted:
             line = bars.add_task(task.title, total=None)
             items = load_items(task, root or Path(), limit)
@@ -97,7 +97,8 @@ def _held_out(folder: Path, model: Path) -> TokenDataset:
     return dataset
 
 
-def _device(name: str) -> torch.device:
+def chosen_device(name: str) -> torch.device:
+    """The device of that name. Raises EvaluationError where torch finds none."""
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -114,7 +115,8 @@ def _on(bars: Progress, line: TaskID):
     return show
 
 
-def _progress(console: Console) -> Progress:
+def progress_bars(console: Console) -> Progress:
+    """A line for each part, with how much of it is done."""
     return Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
     )

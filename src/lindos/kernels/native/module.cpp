@@ -1,5 +1,6 @@
 // The Python face; the classes behind it are in bindings.hpp.
 #include "bindings.hpp"
+#include "packing.hpp"
 
 using namespace nb::literals;
 
@@ -33,6 +34,10 @@ NB_MODULE(_native, m) {
       .def("route", &Network::route, "layer"_a, "o"_a, "h"_a)
       .def("mix", &Network::mix, "layer"_a, "some"_a)
       .def("add", &Network::add, "layer"_a, "h"_a);
+  m.def("pack_rounded", &pack_rounded, "isa"_a, "values"_a, "scales"_a.none(), "format"_a, "divisors"_a, "out"_a,
+        "Weights rounded and packed; False where one is not finite or too large.");
+  m.def("lay_out", &lay_out, "isa"_a, "values"_a, "scales"_a, "format"_a, "out"_a,
+        "Whole numbers packed as they are; False where one is beyond int4.");
 }
 
 }  // namespace lindos

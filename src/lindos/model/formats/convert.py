@@ -5,11 +5,15 @@ from __future__ import annotations
 import errno
 import hashlib
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, cast
 
+import torch
+
+from lindos.kernels.quantising import Rounding
+from lindos.model.formats.calibration import measure_moments, moments_digest, require_memory
 from lindos.model.formats.checksums import write_checksums
 from lindos.model.formats.companions import check_tokenizer, copy_companions
 from lindos.model.formats.compare import Comparison, compare
@@ -19,6 +23,7 @@ from lindos.model.formats.gguf.source import GgufSource
 from lindos.model.formats.gguf.tokenizers import tokenizer_keys
 from lindos.model.formats.gguf.writing import GgufWorkspace, plan_stretches
 from lindos.model.formats.opening import open_source
+from lindos.model.formats.own import fill
 from lindos.model.formats.packedfiles import Weights
 from lindos.model.formats.packing import PackedSink
 from lindos.model.formats.shards import SHARD_BYTES, Shard, plan_shards, write_index, write_json, write_shard
@@ -41,6 +46,10 @@ class Report:
     """Files that an earlier, interrupted run had finished; of a GGUF file, stretches."""
     bytes: int
     comparison: Comparison | None
+    taken_over: int = 0
+    """Tensors whose whole numbers are those of the source."""
+    rounded_anew: tuple[str, ...] = ()
+    """Tensors of int8 whose scales the quantised form cannot hold, so that they were rounded again."""
 
 
 def convert(
@@ -50,6 +59,8 @@ def convert(
     to: str = "own",
     dtype: Choice | Literal["f16", "q8_0", "q4_0"] = "keep",
     quantise: Weights | None = None,
+    rounding: Rounding | Literal["calibrated"] = "nearest",
+    calibration: Sequence[Sequence[int]] = (),
     spec: Path | str | None = None,
     tokenizer: Path | None = None,
     verify: bool = True,
@@ -62,7 +73,8 @@ def convert(
 
     `destination` must be new or empty and appears only when complete; until then the work is in `destination.partial`,
     where the same call takes it up again. Memory holds one matrix (one expert's, or a block of the embedding) and its
-    rounded copy. `verify` compares result and source at the end, `memory` bounds what that may use.
+    rounded copy, for `quantise` two more of them; rounding by `calibration`, runs of tokens, takes the model in fp32
+    and more (see `calibration`). `verify` compares result and source at the end, `memory` bounds what that may use.
     Raises FormatError and SpecError; nothing is left behind when the source is bad from the start.
     """
     source, destination = Path(source), Path(destination)
@@ -72,7 +84,10 @@ def convert(
     opened = open_source(source, spec)
     if tokenizer is not None:
         check_tokenizer(tokenizer, opened.spec.vocabulary)
-    sink = _sink(opened, to, dtype, quantise, tokenizer)
+    if rounding == "calibrated":
+        sink: Sink = _calibrated(opened, quantise, calibration, progress)
+    else:
+        sink = _sink(opened, to, dtype, quantise, rounding, tokenizer)
     companions: dict[str, bytes] = {}
     if isinstance(sink, GgufSink):
         shards = plan_stretches(opened.tensors.values(), sink, shard_bytes)
@@ -98,13 +113,30 @@ def convert(
     except OSError as error:
         raise FormatError(_disk_trouble(error, destination)) from error
     files = 1 if isinstance(sink, GgufSink) else len(shards)
-    return Report(destination, opened.format, files, reused, total, comparison)
+    report = Report(destination, opened.format, files, reused, total, comparison)
+    if isinstance(sink, PackedSink):
+        return replace(report, taken_over=len(sink.exact), rounded_anew=tuple(sink.rounded_anew))
+    return report
 
 
-def _sink(source: TensorSource, to: str, dtype: str, quantise: Weights | None, tokenizer: Path | None) -> Sink:
+def _calibrated(
+    source: TensorSource, quantise: Weights | None, windows: Sequence[Sequence[int]], progress: Progress | None
+) -> PackedSink:
+    """Runs the text through the model first."""
+    if quantise != "int4" or not windows:
+        raise FormatError("calibrated rounding is for int4, and needs tokens to calibrate with")
+    require_memory(source.spec)
+    show = None if progress is None else lambda done, total: progress("running the text of calibration", done, total)
+    moments = measure_moments(fill(source, dtype=torch.float32), windows, show)
+    return PackedSink(quantise, source, "search", moments)
+
+
+def _sink(
+    source: TensorSource, to: str, dtype: str, quantise: Weights | None, rounding: Rounding, tokenizer: Path | None
+) -> Sink:
     """The writer. Raises FormatError for a form that the format does not have."""
     if quantise:
-        return PackedSink(quantise, source)
+        return PackedSink(quantise, source, rounding)
     if to != GgufSink.format:
         if dtype not in CHOICES:
             raise FormatError(f"{dtype} is for GGUF; {to} takes {', '.join(CHOICES)}")
@@ -124,7 +156,9 @@ def _job(source: TensorSource, sink: Sink, shards: list[Shard]) -> dict[str, obj
     plan = repr([(shard.file, shard.entries) for shard in shards])
     form: str = sink.choice
     if isinstance(sink, PackedSink):
-        form = sink.weights
+        form = sink.weights if sink.rounding == "nearest" else f"{sink.weights}, {sink.rounding}"
+        if sink.moments:
+            form += f", calibrated {moments_digest(sink.moments)}"
     elif isinstance(sink, GgufSink):
         form = sink.kind_chosen
     return {
@@ -151,10 +185,10 @@ def _write_shards(
         raise FormatError(f"{work.path}: {need:,} bytes are still to be written, but the disk has {free:,} free")
     for shard in missing:
         if isinstance(work, GgufWorkspace) and isinstance(sink, GgufSink):
-            work.write(shard, source, sink, count)
+            sha256 = work.write(shard, source, sink, count)
         else:
-            write_shard(work.draft(shard), shard, source, sink, count)
-        work.finish(shard)
+            sha256 = write_shard(work.draft(shard), shard, source, sink, count)
+        work.finish(shard, sha256)
     return len(finished)
 
 

@@ -60,6 +60,10 @@ class OfficialSource(TensorSource):
         by_rows = len(ref.weight.shape) == 3 or self.tensors[name].scaled_by_row
         return ref.weight.read(rows), ref.scales.read(rows if by_rows else None)
 
+    def read_scales(self, name: str) -> Tensor:
+        ref = self._refs[name]
+        return ref.scales.read() if isinstance(ref, QuantizedRef) else super().read_scales(name)
+
 
 def _numbered(folder: Path) -> list[Path]:
     """The files in order, none missing and each whole."""

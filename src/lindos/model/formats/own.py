@@ -52,7 +52,7 @@ def fill(
             info = source.tensors[name]
             for rows in info.blocks():
                 block = source.read(name, rows)
-                parameter[rows].copy_(block if rounding is None else rounding.rounded(info, block))
+                parameter[rows].copy_(block if rounding is None else rounding.rounded(info, block, rows))
     return model.eval()
 
 

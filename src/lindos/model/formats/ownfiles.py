@@ -64,6 +64,11 @@ class OwnSource(TensorSource):
         by_rows = len(info.shape) == 3 or info.scaled_by_row
         return self._stored[name].read(rows), scales.read(rows if by_rows else None)
 
+    def read_scales(self, name: str) -> Tensor:
+        if self.tensors[name].storage != "int8":
+            return super().read_scales(name)
+        return self._stored[f"{name}.scale"].read()
+
     def _is_scale(self, name: str) -> bool:
         weight = self._stored.get(name.removesuffix(".scale"))
         return name.endswith(".scale") and weight is not None and weight.storage == "int8"

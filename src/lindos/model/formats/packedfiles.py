@@ -3,13 +3,15 @@
 `config.json` is {"format": "lindos-packed-1", "layout": 1, "weights": "int4", "spec": {...}}. Matrices are tensors of
 bytes (type I8) under Lindos's names, packed [out, in] as `lindos.kernels.packing` says; an expert's are apart,
 `layers.N.experts.gate.E`, and lie one behind the other from a multiple of 4096 bytes on, so that an expert is one
-aligned read. Embedding and head are int8 beside int4 matrices, too; norms and routers fp32.
+aligned read. Embedding and head are int8 beside int4 matrices, too; norms and routers fp32. A table `multipliers`, if
+there is one, holds a power of two for each matrix whose fp16 scales are to be multiplied by one.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lindos.kernels.packing import LAYOUT_VERSION, Format, Packed, packed_bytes
+from lindos.kernels.packing import LAYOUT_VERSION, STRIP, Format, Packed, packed_bytes
 from lindos.kernels.quantising import weights_of
 from lindos.model.computable import check_computable
 from lindos.model.formats.arrays import ArrayRef
@@ -41,6 +43,8 @@ class Matrix:
     format: Format
     rows: int
     columns: int
+    multiplier: float = 1.0
+    """A power of two on all scales (see `Packed`)."""
 
     @property
     def bytes(self) -> int:
@@ -97,9 +101,11 @@ class PackedSource(TensorSource):
         self.spec, self.weights = _described(table, where)
         self._stored = read_headers(directory)
         self._matrices: dict[str, list[Matrix]] = {}
+        multipliers = _multipliers(table, where)
         tensors: dict[str, TensorInfo] = {}
         for name, shape in expected_shapes(self.spec):
-            self._matrices[name] = matrices(name, shape, self.weights)
+            found = matrices(name, shape, self.weights)
+            self._matrices[name] = [replace(one, multiplier=multipliers.pop(one.name, 1.0)) for one in found]
             for matrix in self._matrices[name]:
                 self._check(matrix.name, (matrix.bytes,), "int8", at_least=True)
             if not self._matrices[name]:
@@ -107,6 +113,8 @@ class PackedSource(TensorSource):
             first = self._matrices[name][0].name if self._matrices[name] else name
             tensors[name] = TensorInfo(name, shape, "fp32", (self._stored[first].path,))
         self.tensors: Mapping[str, TensorInfo] = tensors
+        if multipliers:
+            raise FormatError(f"{where}: 'multipliers' names '{min(multipliers)}', which is no matrix of this model")
 
     def read(self, name: str, rows: slice) -> Tensor:
         found = self._matrices[name]
@@ -129,7 +137,14 @@ class PackedSource(TensorSource):
     def packed(self, matrix: Matrix) -> Packed:
         """A matrix as the kernels take it, read into memory."""
         data = self._stored[matrix.name].read().numpy().view(np.uint8)
-        return Packed(matrix.format, matrix.rows, matrix.columns, data)
+        return Packed(matrix.format, matrix.rows, matrix.columns, data, matrix.multiplier)
+
+    def strips(self, matrix: Matrix, strips: slice) -> Packed:
+        """Some strips of 16 outputs of a matrix, read into memory."""
+        each = packed_bytes(matrix.format, STRIP, matrix.columns)
+        data = self._stored[matrix.name].read(slice(strips.start * each, strips.stop * each)).numpy().view(np.uint8)
+        rows = min(matrix.rows, strips.stop * STRIP) - strips.start * STRIP
+        return Packed(matrix.format, rows, matrix.columns, data, matrix.multiplier)
 
     def place(self, matrix: Matrix) -> ArrayRef:
         """Where a matrix lies."""
@@ -176,6 +191,19 @@ def _described(table: Mapping[str, Any], where: str) -> tuple[ModelSpec, Weights
     spec = ModelSpec.parse(table["spec"], where=where)
     check_computable(spec, where=where)
     return spec, weights
+
+
+def _multipliers(table: Mapping[str, Any], where: str) -> dict[str, float]:
+    """Powers of two by matrix. Raises FormatError."""
+    found = table.get("multipliers", {})
+    if not isinstance(found, dict):
+        raise FormatError(f"{where}: 'multipliers' must be a table of matrices and powers of two")
+    for name, multiplier in found.items():
+        # fp32 holds it, and it times the largest fp16 number
+        usable = type(multiplier) in (int, float) and 2.0**-126 <= multiplier <= 2.0**111
+        if not usable or math.frexp(multiplier)[0] != 0.5:
+            raise FormatError(f"{where}: the multiplier of '{name}' must be a power of two (got {multiplier!r:.40})")
+    return {name: float(multiplier) for name, multiplier in found.items()}
 
 
 def layer_groups(names: list[str]) -> list[list[str]]:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lindos.model.formats.sinks import Sink
+from lindos.model.formats.pipeline import in_order
+from lindos.model.formats.sinks import Piece, Sink
 from lindos.model.formats.source import TensorInfo, TensorSource
 from lindos.model.formats.tensorfiles import INDEX, Entry, ShardWriter
 
@@ -52,15 +53,33 @@ def plan_shards(tensors: Iterable[TensorInfo], sink: Sink, limit: int = SHARD_BY
     ]
 
 
-def write_shard(path: Path, shard: Shard, source: TensorSource, sink: Sink, progress: Progress | None = None) -> None:
-    """Write one file, a matrix or a block of rows in memory at a time. Raises FormatError and OSError."""
+def write_shard(path: Path, shard: Shard, source: TensorSource, sink: Sink, progress: Progress | None = None) -> str:
+    """Write one file and return its SHA-256: a matrix or a block of rows in memory at a time, or some more where the
+    sink has threads. Raises FormatError and OSError."""
+
+    def ready(block: tuple[TensorInfo, slice]) -> Iterable[Piece]:
+        pieces = sink.pieces(source, *block)
+        return list(pieces) if sink.threads else pieces
+
     with ShardWriter(path, sink.ordered(shard.entries), sink.alignment) as writer:
-        for info in shard.tensors:
-            for rows in info.blocks():
-                for name, row, piece in sink.pieces(source, info, rows):
-                    writer.put(name, row, piece)
-                    if progress is not None:
-                        progress(shard.file, piece.numel() * piece.element_size())
+        for pieces in in_order(_blocks(shard, sink), ready, sink.threads):
+            for name, row, piece in pieces:
+                writer.put(name, row, piece)
+                if progress is not None:
+                    progress(shard.file, piece.numel() * piece.element_size())
+    return writer.sha256
+
+
+def _blocks(shard: Shard, sink: Sink) -> list[tuple[TensorInfo, slice]]:
+    """What is read at a time, in the order in which it lies in the file, so that this is written from front to back."""
+    place = {entry.name: number for number, entry in enumerate(sink.ordered(shard.entries))}
+    found: list[tuple[int, TensorInfo, slice]] = []
+    for info in shard.tensors:
+        names = [entry.name for entry in sink.entries(info)]
+        for number, rows in enumerate(info.blocks()):
+            apart = len(info.shape) == 3 and len(names) == info.shape[0]  # an entry for each expert
+            found.append((place[names[number if apart else 0]], info, rows))
+    return [(info, rows) for _, info, rows in sorted(found, key=lambda one: one[0])]
 
 
 def write_index(directory: Path, shards: list[Shard]) -> None:

@@ -33,6 +33,8 @@ class Sink(ABC):
     """What a source's int8 becomes when it is to be kept."""
     alignment = 8
     """Of the first tensor's bytes in a file."""
+    threads = 0
+    """How many blocks are made ready at once; with none a block is in memory at a time."""
 
     def __init__(self, choice: Choice) -> None:
         self.choice: Choice = choice
@@ -67,8 +69,8 @@ class Sink(ABC):
             return kept[info.storage]
         return self.choice
 
-    def rounded(self, info: TensorInfo, block: Tensor) -> Tensor:
-        """A block as it will be read back, in fp32: what rounding alone does to it."""
+    def rounded(self, info: TensorInfo, block: Tensor, rows: slice) -> Tensor:
+        """A block, these rows, as it will be read back, in fp32: what rounding alone does to it."""
         storage = self.storage(info)
         if storage == "int8":
             return block.float() if info.storage == "int8" else widen(*quantise(block, by_row=_by_row(info)))

@@ -93,6 +93,10 @@ class TensorSource(ABC):
         """An int8 tensor as it is stored: weights and their scales, for `rows` as `TensorInfo.blocks` gives them."""
         raise FormatError(f"{self.directory}: tensor '{name}' is not stored as int8")
 
+    def read_scales(self, name: str) -> Tensor:
+        """All scales of a tensor stored as int8, without its weights."""
+        raise FormatError(f"{self.directory}: tensor '{name}' is not stored as int8")
+
     def widened(self, name: str, rows: slice) -> Tensor:
         """What `read` gives for an int8 tensor: fp32."""
         weights, scales = self.read_int8(name, rows)

@@ -13,6 +13,7 @@ import os
 import re
 import struct
 from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -25,6 +26,8 @@ from lindos.model.formats.arrays import ArrayRef
 from lindos.model.formats.fields import read_table
 from lindos.model.formats.source import DTYPES, WIDTHS, FormatError, Storage
 
+SENT_BYTES = 256 << 20
+"""After how many written bytes the disk is asked to take them."""
 INDEX = "model.safetensors.index.json"
 LABELS: dict[Storage, str] = {"fp32": "F32", "bf16": "BF16", "fp16": "F16", "int8": "I8"}
 _CUT = re.compile(r"-TP-(common|\d{3})\.safetensors$")
@@ -120,7 +123,10 @@ class Entry:
 
 
 class ShardWriter:
-    """One safetensors file, its tensors given in any order and in pieces. Use as a context manager; then `digest`."""
+    """One safetensors file, its tensors given in any order and in pieces. Use as a context manager; then `sha256`.
+
+    What comes in the file's own order is hashed on its way and sent to the disk as it goes.
+    """
 
     def __init__(self, path: Path, entries: Iterable[Entry], alignment: int = 8) -> None:
         """The tensors lie in the order of `entries`, the first from a multiple of `alignment` bytes on."""
@@ -137,8 +143,16 @@ class ShardWriter:
         text += b" " * (-(8 + len(text)) % alignment)
         self._start = 8 + len(text)
         self._missing = self.size = offset
-        self._file = path.open("wb")
-        self._file.write(struct.pack("<Q", len(text)) + text)
+        self._file = path.open("wb", buffering=0)
+        self._hash = hashlib.sha256()
+        self._hashed = self._sent = 0
+        self._disk = ThreadPoolExecutor(1, thread_name_prefix="disk")
+        self._sending: Future[None] | None = None
+        try:
+            self._write(0, struct.pack("<Q", len(text)) + text)
+        except OSError:
+            self._file.close()
+            raise
 
     def put(self, name: str, row: int, rows: Tensor) -> None:
         """Write `rows` of a tensor from row `row` of its leading axis on."""
@@ -146,17 +160,36 @@ class ShardWriter:
         if rows.dtype != DTYPES[entry.storage] or rows.shape[1:] != entry.shape[1:]:
             raise ValueError(f"{name}: {rows.dtype} {list(rows.shape)} does not belong in {entry}")
         data = rows.contiguous().view(-1).view(torch.uint8).numpy()
-        self._file.seek(self._start + offset + row * (entry.bytes // entry.shape[0]))
-        self._file.write(data.data)
+        self._write(self._start + offset + row * (entry.bytes // entry.shape[0]), data.data)
         self._missing -= data.nbytes
+
+    @property
+    def sha256(self) -> str:
+        """Of the closed file, in hex; reads it where it was not written from front to back."""
+        return self._hash.hexdigest() if self._hashed == self._start + self.size else digest(self.path)
 
     def close(self) -> None:
         """Onto the disk, all of it."""
-        with self._file:
-            self._file.flush()
+        with self._file, self._disk:
+            if self._sending is not None:
+                self._sending.result()
             os.fsync(self._file.fileno())
         if self._missing:
             raise ValueError(f"{self.path}: {self._missing} bytes were not written")
+
+    def _write(self, at: int, data: bytes | memoryview) -> None:
+        size = len(data)
+        done = 0
+        while done < size:
+            done += os.pwrite(self._file.fileno(), memoryview(data)[done:], at + done)
+        if at == self._hashed:
+            self._hash.update(data)
+            self._hashed += size
+        self._sent += size
+        if self._sent > SENT_BYTES and (self._sending is None or self._sending.done()):
+            # A disk that gets nothing to write until the end has all of it to write then, while nothing is read.
+            self._sent = 0
+            self._sending = self._disk.submit(os.fdatasync, self._file.fileno())
 
     def __enter__(self) -> Self:
         return self
@@ -165,6 +198,7 @@ class ShardWriter:
         if kind is None:
             self.close()
         else:
+            self._disk.shutdown()
             self._file.close()
 
 

@@ -94,9 +94,9 @@ class Workspace:
         """Where to write the file before `finish` gives it its name."""
         return self.path / f"{shard.file}.tmp"
 
-    def finish(self, shard: Shard) -> None:
+    def finish(self, shard: Shard, sha256: str) -> None:
         """Name a written file and note its digest."""
-        self.done[shard.file] = {"sha256": digest(self.draft(shard)), "made_from": made_from(shard)}
+        self.done[shard.file] = {"sha256": sha256, "made_from": made_from(shard)}
         self.draft(shard).replace(self.path / shard.file)
         self._note()
 

@@ -77,7 +77,7 @@ class GgufSink(Sink):
             except ValueError as error:
                 raise FormatError(f"{info.where}: {error}") from None
 
-    def rounded(self, info: TensorInfo, block: Tensor) -> Tensor:
+    def rounded(self, info: TensorInfo, block: Tensor, rows: slice) -> Tensor:
         if info.name in self._exact:
             return block.float()
         found = [rounded(matrix, self._kinds[info.name]) for matrix in self._outputs_first(info, block)]

@@ -73,8 +73,8 @@ class GgufWorkspace(Workspace):
     def draft(self, shard: Shard) -> Path:
         return self.file
 
-    def write(self, shard: Shard, source: TensorSource, sink: GgufSink, progress: Progress) -> None:
-        """Write a stretch, a matrix or a block of rows in memory at a time. Raises FormatError and OSError."""
+    def write(self, shard: Shard, source: TensorSource, sink: GgufSink, progress: Progress) -> str:
+        """Write a stretch, a matrix or a block of rows in memory; its SHA-256. Raises FormatError and OSError."""
         with self.file.open("r+b") as file:
             for info in shard.tensors:
                 start, planned = self._places[sink.planned[info.name].name]
@@ -86,9 +86,10 @@ class GgufWorkspace(Workspace):
                 progress(self.destination.name, planned.padded - planned.bytes)
             file.flush()
             os.fsync(file.fileno())
+        return self._digest(shard)
 
-    def finish(self, shard: Shard) -> None:
-        self.done[shard.file] = {"sha256": self._digest(shard), "made_from": made_from(shard)}
+    def finish(self, shard: Shard, sha256: str) -> None:
+        self.done[shard.file] = {"sha256": sha256, "made_from": made_from(shard)}
         self._note()
 
     def publish(self) -> None:
