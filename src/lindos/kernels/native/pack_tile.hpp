@@ -21,7 +21,7 @@
 namespace lindos {
 namespace {
 
-constexpr int kLanes = static_cast<int>(kStrip);
+constexpr int kOutputs = static_cast<int>(kStrip);
 constexpr int kDeep = static_cast<int>(kGroup);
 constexpr int64_t kPanel = 16 * kStrip;  // outputs taken together where they lie side by side: whole cache lines
 constexpr int kOrder[8] = {0, 4, 1, 5, 2, 6, 3, 7};
@@ -53,9 +53,9 @@ inline bool zero(Reals x) {
 
 // 32 inputs of 16 outputs.
 struct Tile {
-  alignas(64) float weights[kDeep][kLanes];
-  alignas(64) int32_t whole[kDeep][kLanes];
-  alignas(64) uint16_t scales[kLanes];
+  alignas(64) float weights[kDeep][kOutputs];
+  alignas(64) int32_t whole[kDeep][kOutputs];
+  alignas(64) uint16_t scales[kOutputs];
 };
 
 #if defined(__F16C__)
@@ -157,7 +157,7 @@ inline Reals searched(const Tile& tile, int first, Reals top, const Divisors& di
 
 // False where a weight is not finite or fp16 cannot hold a scale.
 inline bool round_tile(Tile& tile, Format format, const Divisors& divisors) {
-  for (int first = 0; first < kLanes; first += kWide) {
+  for (int first = 0; first < kOutputs; first += kWide) {
     Reals poison;
     const Reals top = largest(tile, first, &poison);
     Reals scales = format == Format::int8 ? magnitude(top) / 127.0f : top / -8.0f;
@@ -188,7 +188,7 @@ inline Wholes four(const Tile& tile, int eight, const int* order, int first) {
 
 inline void store(const Tile& tile, Format format, uint8_t* out) {
   for (int eight = 0; eight < kDeep; eight += 8) {
-    for (int first = 0; first < kLanes; first += kWide) {
+    for (int first = 0; first < kOutputs; first += kWide) {
       if (format == Format::int4) {
         const Wholes low = four<15, 8>(tile, eight, kOrder, first), high = four<15, 8>(tile, eight, kOrder + 4, first);
         const Wholes words = low | high << 4;
@@ -211,7 +211,7 @@ inline Bits bf16_of(Reals value) {
 inline bool store_bf16(const Tile& tile, uint8_t* out) {
   Reals poison{};
   for (int k = 0; k < kDeep; k += 2) {
-    for (int first = 0; first < kLanes; first += kWide) {
+    for (int first = 0; first < kOutputs; first += kWide) {
       const Reals low = load(tile.weights[k] + first), high = load(tile.weights[k + 1] + first);
       const Bits words = bf16_of(low) | bf16_of(high) << 16;
       std::memcpy(out + 32 * k + 4 * first, &words, sizeof words);
@@ -231,12 +231,12 @@ struct Reader {
   int64_t inputs;
 
   template <typename To>
-  void read(To (*to)[kLanes]) const {
-    if (outputs < kLanes || inputs < kDeep) std::memset(to, 0, sizeof(To) * kDeep * kLanes);
-    if (row_step == 1 && outputs == kLanes) {
+  void read(To (*to)[kOutputs]) const {
+    if (outputs < kOutputs || inputs < kDeep) std::memset(to, 0, sizeof(To) * kDeep * kOutputs);
+    if (row_step == 1 && outputs == kOutputs) {
       for (int64_t k = 0; k < inputs; ++k) {
         const T* from = values + k * column_step;
-        for (int n = 0; n < kLanes; ++n) to[k][n] = number<To>(from[n]);
+        for (int n = 0; n < kOutputs; ++n) to[k][n] = number<To>(from[n]);
       }
       return;
     }
@@ -317,16 +317,16 @@ bool round_all(const Source& source, Format format, const Divisors& divisors, ui
   return each_tile<T>(source, [&](int64_t strip, int64_t group, const Reader<T>& reader) {
     reader.read(tile.weights);
     if constexpr (std::is_same_v<T, int8_t>) {
-      alignas(64) float scales[kLanes];
+      alignas(64) float scales[kOutputs];
       scales_of(source, strip, group, scales);
-      for (int first = 0; first < kLanes; first += kWide) {
+      for (int first = 0; first < kOutputs; first += kWide) {
         const Reals by = load(scales + first);
         for (int k = 0; k < kDeep; ++k) save(tile.weights[k] + first, load(tile.weights[k] + first) * by);
       }
     }
     if (format == Format::bf16) return store_bf16(tile, place.values(strip, group));
     if (!round_tile(tile, format, divisors)) return false;
-    for (int64_t n = reader.outputs; n < kLanes; ++n) tile.scales[n] = 0;  // there may be a sign on them
+    for (int64_t n = reader.outputs; n < kOutputs; ++n) tile.scales[n] = 0;  // there may be a sign on them
     std::memcpy(place.scales(strip, group), tile.scales, sizeof tile.scales);
     store(tile, format, place.values(strip, group));
     return true;
@@ -349,7 +349,7 @@ bool lay_out_matrix(const Source& source, Format format, uint8_t* out) {
     if (format == Format::int4) {
       int32_t beyond = 0;
       for (int k = 0; k < kDeep; ++k) {
-        for (int n = 0; n < kLanes; ++n) beyond |= (tile.whole[k][n] + 8) & ~15;
+        for (int n = 0; n < kOutputs; ++n) beyond |= (tile.whole[k][n] + 8) & ~15;
       }
       if (beyond != 0) return false;
     }
