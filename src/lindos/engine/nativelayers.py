@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -62,16 +63,23 @@ class NativeLayers:
                 shared=[] if layer.shared is None else [products.view(part) for part in layer.shared],
             )
 
+    def run(self, h_TD: Tensor, batch: Batch, last: list[int]) -> Tensor:
+        """As `Network.run`, in one call, where all experts are in memory; `h_TD` is changed."""
+        out_RD = torch.empty(len(last), self._spec.width)
+        self._network.run(h_TD, batch.pages.layers, *self._places(batch), last, out_RD)
+        return out_RD
+
     def attend(self, layer: int, h_TD: Tensor, batch: Batch) -> Tensor:
         """As `Network.attend`."""
+        o_TI = torch.empty(h_TD.shape[0], self._spec.heads * self._spec.head_size)
+        self._network.attend(layer, h_TD, batch.pages.layers[layer], *self._places(batch), o_TI)
+        return o_TI.unflatten(1, (self._spec.heads, -1))
+
+    def _places(self, batch: Batch) -> tuple[Any, ...]:
+        """Where the rows of a step stand, as the kernels take it."""
         tables = batch.tables
         temperatures_T = attention_temperature(batch.positions_T, self._spec.attention_temperature_length)
-        o_TI = torch.empty(h_TD.shape[0], self._spec.heads * self._spec.head_size)
-        pages = batch.pages.layers[layer]
-        self._network.attend(
-            layer, h_TD, pages, tables.sequences, tables.blocks, tables.visible, *batch.phase, temperatures_T, o_TI
-        )
-        return o_TI.unflatten(1, (self._spec.heads, -1))
+        return tables.sequences, tables.blocks, tables.visible, *batch.phase, temperatures_T
 
     def finish(self, layer: int, h_TD: Tensor, o_THC: Tensor) -> Tensor:
         """As `Network.finish`; `h_TD` is changed and given back."""

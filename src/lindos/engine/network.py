@@ -137,6 +137,10 @@ class Network(Protocol):
         """The residual stream [T, D] of tokens."""
         ...
 
+    def run(self, h_TD: Tensor, batch: Batch, last: list[int]) -> Tensor:
+        """All layers: the residual stream [R, D] after them of the rows `last`. `h_TD` may be changed."""
+        ...
+
     def attend(self, layer: int, h_TD: Tensor, batch: Batch) -> Tensor:
         """What attention gathers for each token, [T, H, C]; their keys and values go into the cache."""
         ...
@@ -162,6 +166,18 @@ def attend_pieces(layer: int, q_THC: Tensor, k_TKC: Tensor, v_TKC: Tensor, batch
     return o_THC
 
 
+def run_layers(network: Network, h_TD: Tensor, batch: Batch, last: list[int]) -> Tensor:
+    """`Network.run`, layer by layer."""
+    for layer in range(network.spec.layers):
+        o_THC = network.attend(layer, h_TD, batch)
+        if layer == network.spec.layers - 1:
+            # After the last attention only the tokens that are sampled from matter.
+            h_TD, o_THC = h_TD[last], o_THC[last]
+        if len(h_TD):
+            h_TD = network.finish(layer, h_TD, o_THC)
+    return h_TD
+
+
 class TorchNetwork:
     """A Transformer, by PyTorch's own products, on any device."""
 
@@ -176,6 +192,9 @@ class TorchNetwork:
 
     def embed(self, tokens: list[int]) -> Tensor:
         return self._model.embed(torch.tensor(tokens, device=self.device))
+
+    def run(self, h_TD: Tensor, batch: Batch, last: list[int]) -> Tensor:
+        return run_layers(self, h_TD, batch, last)
 
     def attend(self, layer: int, h_TD: Tensor, batch: Batch) -> Tensor:
         block = self._block(layer)

@@ -33,14 +33,7 @@ class Runner:
         batch = self._batch(work)
         h_TD = network.embed(batch.tokens)
         last = [piece.first + piece.rows - 1 for piece, item in zip(batch.pieces, work, strict=True) if item.samples]
-        for layer in range(network.spec.layers):
-            o_THC = network.attend(layer, h_TD, batch)
-            if layer == network.spec.layers - 1:
-                # After the last attention only the tokens that are sampled from matter.
-                h_TD, o_THC = h_TD[last], o_THC[last]
-            if len(h_TD):
-                h_TD = network.finish(layer, h_TD, o_THC)
-        return network.logits(h_TD)
+        return network.logits(network.run(h_TD, batch, last))
 
     def _batch(self, work: Sequence[Work]) -> Batch:
         """The tokens and where they stand. Each request holds the blocks for them."""

@@ -1,5 +1,5 @@
 // The Python face; the classes behind it are in bindings.hpp.
-#include "bindings.hpp"
+#include "bindings_network.hpp"
 #include "packing.hpp"
 
 using namespace nb::literals;
@@ -30,7 +30,9 @@ NB_MODULE(_native, m) {
            "shared"_a, nb::keep_alive<1, 8>())
       .def("attend", &Network::attend, "layer"_a, "h"_a, "pages"_a, "sequences"_a, "blocks"_a,
            "visible"_a.none(), "cosines"_a, "sines"_a, "temperatures"_a.none(), "out"_a)
-      .def("finish", &Network::finish, "layer"_a, "o"_a, "h"_a)
+      .def("run", &Network::run, "h"_a, "pages"_a, "sequences"_a, "blocks"_a, "visible"_a.none(), "cosines"_a,
+           "sines"_a, "temperatures"_a.none(), "last"_a, "out"_a)
+      .def("finish", nb::overload_cast<int64_t, const Floats&, FloatsOut>(&Network::finish), "layer"_a, "o"_a, "h"_a)
       .def("route", &Network::route, "layer"_a, "o"_a, "h"_a)
       .def("mix", &Network::mix, "layer"_a, "some"_a)
       .def("add", &Network::add, "layer"_a, "h"_a);
