@@ -45,7 +45,8 @@ class Side:
         """`threads`: one a core where nothing else is said."""
         threads = threads or usable_cores()
         options: dict[str, Any] = {"threads": threads, "max_running": sequences, "max_requests": sequences}
-        options |= {"step_tokens": 512, "context": context, "kv_tokens": sequences * context}
+        # A prompt that comes again must be computed again.
+        options |= {"step_tokens": 512, "context": context, "kv_tokens": sequences * context, "prefix_reuse": False}
         if memory is not None:
             if "memory" not in {field.name for field in fields(EngineOptions)}:
                 return {"lacks": "this engine keeps every expert in memory: EngineOptions has no field 'memory'"}
