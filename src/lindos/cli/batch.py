@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -49,6 +50,8 @@ def command(
     from lindos.assistant import EngineChatModel, EngineOptions, find_model
     from lindos.server.batch import AnswersFile, read_tasks, run_batch
 
+    # Started in the background by a script, a process has this signal ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     directory = find_model(model)
     if restart:
         out.unlink(missing_ok=True)
