@@ -235,7 +235,8 @@ class EngineOptions:
     """Whether a prompt's beginning that is still in the KV cache, whoever's it was, is taken from there."""
 
     speculation: bool = True
-    """Whether steps compute along what an answer may go on with, where that is faster; no answer changes by it."""
+    """Whether steps of the native kernels compute along what an answer may go on with, where that is faster; no answer
+    changes by it."""
     memory: int | None = None
     """Bytes that this engine and the process that started it take at most, at any time. Experts that do not fit stay on
     the disk. None: what the model needs, or where that is not free, most of what is. For quantised models."""

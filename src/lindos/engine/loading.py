@@ -113,11 +113,14 @@ def load_engine(model: Path, options: EngineOptions, report: Report) -> LoadedEn
     return LoadedEngine(EngineCore(runner, scheduler, experts), builder, info)
 
 
-def _speculation(network: TorchNetwork | PackedNetwork) -> Speculation:
-    """Where experts come from the disk, a second row costs what new experts it chooses."""
+def _speculation(network: TorchNetwork | PackedNetwork) -> Speculation | None:
+    """For the native kernels: PyTorch's sums depend on how many rows there are, and a seed would not give the same."""
+    if isinstance(network, TorchNetwork):
+        return None
     spec = network.spec
-    if isinstance(network, TorchNetwork) or network.store.complete:
+    if network.store.complete:
         return Speculation(spec.pad_token)
+    # From the disk a row costs the experts that it alone chooses.
     return Speculation(spec.pad_token, 1 - spec.experts_per_token / spec.experts)
 
 
