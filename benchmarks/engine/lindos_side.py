@@ -47,6 +47,7 @@ class Side:
         options: dict[str, Any] = {"threads": threads, "max_running": sequences, "max_requests": sequences}
         # A prompt that comes again must be computed again.
         options |= {"step_tokens": 512, "context": context, "kv_tokens": sequences * context, "prefix_reuse": False}
+        options["speculation"] = False  # tokens are those of a random stream, and no guess would be right
         if memory is not None:
             if "memory" not in {field.name for field in fields(EngineOptions)}:
                 return {"lacks": "this engine keeps every expert in memory: EngineOptions has no field 'memory'"}

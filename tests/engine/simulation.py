@@ -11,6 +11,7 @@ from lindos.engine.blocks import BLOCK, BlockPool
 from lindos.engine.output import OutputText
 from lindos.engine.request import Request
 from lindos.engine.scheduler import Scheduler, Work
+from lindos.engine.speculation import Speculation
 
 
 def request(number: int, prompt: int | list[int], limit: int, *, priority: int = 0, client: str = "") -> Request:
@@ -20,8 +21,10 @@ def request(number: int, prompt: int | list[int], limit: int, *, priority: int =
     return Request(number, tokens, limit, sampling, OutputText(None, ()), priority=priority, client=client)
 
 
-def scheduler(*, blocks: int, running: int, step: int, reuse: bool = True) -> Scheduler:
-    return Scheduler(BlockPool(blocks * BLOCK, reuse=reuse), max_running=running, step_tokens=step)
+def scheduler(*, blocks: int, running: int, step: int, reuse: bool = True, guess: bool = False) -> Scheduler:
+    pool = BlockPool(blocks * BLOCK, reuse=reuse)
+    speculation = Speculation(pad=None) if guess else None
+    return Scheduler(pool, max_running=running, step_tokens=step, speculation=speculation)
 
 
 @dataclass
@@ -56,11 +59,21 @@ class Simulation:
             self.served[item.request.client] += 2 * item.samples
             if item.samples and len(item.request.tokens) == item.request.prompt_tokens:
                 self.served[item.request.client] += item.request.prompt_tokens
-            self.scheduler.computed(item)
+            if not item.samples:
+                self.scheduler.computed(item)
+                continue
             # What an answer goes on with hangs on what was said before, as with a network at temperature 0.
-            if item.samples and item.request.append(sum(item.request.tokens[-3:]) % 3)[1] is not None:
-                self.scheduler.remove(item.request)
-                self.ended.append(item.request.id)
+            ended, right, request = None, 0, item.request
+            while True:
+                ended = request.append(sum(request.tokens[-3:]) % 3)[1]
+                if ended is not None or right == len(item.guesses) or request.tokens[-1] != item.guesses[right]:
+                    break
+                right += 1
+            self.served[request.client] += 2 * right
+            self.scheduler.computed(item, right)
+            if ended is not None:
+                self.scheduler.remove(request)
+                self.ended.append(request.id)
         return work
 
     def finish(self, steps: int = 100_000) -> None:
@@ -72,7 +85,7 @@ class Simulation:
 
     def write(self, work: list[Work]) -> None:
         """What a step writes into blocks, and reads of what stands there."""
-        for request, start, end in work:
+        for request, start, end, guesses in work:
             self.computed[request.id] += end - start
             known = self.beginnings.setdefault(request.id, [])
             for token in request.tokens[len(known) :]:
@@ -81,7 +94,13 @@ class Simulation:
                 block = request.blocks[position // BLOCK]
                 assert self.scheduler.pool.holders(block) == 1, "a block that others hold is written"
                 self.content.setdefault(block, [0] * BLOCK)[position % BLOCK] = known[position]
-        for request, _, end in work:
+            guessed = known[end - 1]
+            for position, token in enumerate(guesses, end):
+                guessed = hash((guessed, token))
+                block = request.blocks[position // BLOCK]
+                assert self.scheduler.pool.holders(block) == 1, "a block that others hold is written"
+                self.content.setdefault(block, [0] * BLOCK)[position % BLOCK] = guessed
+        for request, _, end, _ in work:
             known = self.beginnings[request.id][:end]
             for index, first in enumerate(range(0, end, BLOCK)):
                 expected = known[first : first + BLOCK]
@@ -95,7 +114,7 @@ class Simulation:
         assert all(not r.blocks and r.cached == 0 for r in waiting)
         assert len(self.scheduler.waiting) == len(waiting)
         assert not set(running) & set(waiting)
-        assert sum(item.end - item.start for item in work) <= self.step_tokens
+        assert sum(item.end - item.start + len(item.guesses) for item in work) <= self.step_tokens
         assert len({item.request.id for item in work}) == len(work) <= len(running)
         for item in work:
             assert item.request in running

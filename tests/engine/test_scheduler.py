@@ -22,12 +22,13 @@ COMMANDS = st.lists(st.one_of(ARRIVALS, st.integers(0, 20), st.none()), max_size
     blocks=st.integers(4, 12),
     running=st.integers(1, 6),
     step=st.integers(6, 100),
+    guess=st.booleans(),
 )
 def test_every_request_ends_and_the_budget_holds_whatever_comes(
-    commands: list[tuple[tuple[int, int], int, str] | int | None], blocks: int, running: int, step: int
+    commands: list[tuple[tuple[int, int], int, str] | int | None], blocks: int, running: int, step: int, guess: bool
 ) -> None:
     """A command is a request to add, the number of one to cancel, or a step."""
-    simulation = Simulation(scheduler(blocks=blocks, running=running, step=step), step)
+    simulation = Simulation(scheduler(blocks=blocks, running=running, step=step, guess=guess), step)
     requests: dict[int, Request] = {}
     cancelled = set()
     for command in commands:

@@ -59,6 +59,9 @@ def command(
     prefix_reuse: Annotated[
         bool, typer.Option(help="Take beginnings that prompts share from the KV cache, whosever they are.")
     ] = True,
+    speculation: Annotated[
+        bool, typer.Option(help="Compute along what answers may go on with, where that is faster; none changes by it.")
+    ] = True,
     log_requests: Annotated[bool, typer.Option(help="Print a line for every request.")] = False,
 ) -> None:
     """Serve a model: an OpenAI-compatible API under /v1, and the chat page."""
@@ -76,6 +79,7 @@ def command(
         dtype=dtype.value,
         memory=memory,
         prefix_reuse=prefix_reuse,
+        speculation=speculation,
     )
     run_server(directory, settings, options, listen(settings), log_requests=log_requests)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import time
 import traceback
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from lindos.engine.blocks import BLOCK
 from lindos.engine.interface import Finish, Stats, Timing, TokenLogprob, Usage
@@ -30,7 +31,8 @@ class StepRunner(Protocol):
     """What computes steps: the Runner, or a faster one."""
 
     def run(self, work: Sequence[Work]) -> Tensor:
-        """Extend the caches by the work; fp32 logits [R, V] of the requests that sample, in the order of the work.
+        """Extend the caches by the work; fp32 logits [R, V] of the requests that sample, in the order of the work,
+        each with as many more rows as it has guesses.
 
         The same work may be run again after an exception.
         """
@@ -55,6 +57,15 @@ class Event:
         """As the protocol sends it: without what is not set."""
         frame = {name: value for name, value in asdict(replace(self, logprobs=[])).items() if value is not None}
         return {**frame, "logprobs": [one.packed() for one in self.logprobs]} if self.logprobs else frame
+
+
+class Outcome(NamedTuple):
+    """What became of a piece of work: the token it led to, None for a prompt under way, and the logits [G, V] after
+    each of its guesses."""
+
+    work: Work
+    found: Sampled | None = None
+    more_GV: Tensor | None = None
 
 
 class EngineCore:
@@ -98,21 +109,24 @@ class EngineCore:
                 item.request.started = started
         events: list[Event] = []
         sampled = 0
-        for item, found in self._run(work, events):
-            self._scheduler.computed(item)
-            if found is not None:
-                sampled += 1
-                events += self._advance(item.request, found)
+        for item, found, more in self._run(work, events):
+            before = len(item.request.tokens)
+            if found is None:
+                self._scheduler.computed(item)
+            else:
+                events += self._taken(item, found, more)
+            sampled += len(item.request.tokens) - before
         self._count(started, sampled)
+        self._learn(work, time.monotonic() - started)
         return events
 
-    def _run(self, work: list[Work], events: list[Event]) -> list[tuple[Work, Sampled | None]]:
-        """Each piece of work with the token it led to, None for a prompt under way; failed work only leaves events."""
+    def _run(self, work: list[Work], events: list[Event]) -> list[Outcome]:
+        """What became of each piece of work; failed work only leaves events."""
         try:
             return self._attempt(work, events)
         except Exception:  # noqa: BLE001 - whatever it is, it must not take the other requests along
             traceback.print_exc(file=sys.stderr)
-        done: list[tuple[Work, Sampled | None]] = []
+        done: list[Outcome] = []
         for item in work:
             try:
                 done += self._attempt([item], events)
@@ -120,32 +134,61 @@ class EngineCore:
                 events.append(self._fail(item.request, f"{type(error).__name__}: {error}"))
         return done
 
-    def _attempt(self, work: list[Work], events: list[Event]) -> list[tuple[Work, Sampled | None]]:
+    def _attempt(self, work: list[Work], events: list[Event]) -> list[Outcome]:
         logits_RV = self._runner.run(work)
         sampling = [item for item in work if item.samples]
-        tokens = sample(logits_RV, [item.request for item in sampling]) if sampling else []
-        done: list[tuple[Work, Sampled | None]] = [(item, None) for item in work if not item.samples]
-        for item, found in zip(sampling, tokens, strict=True):
+        rows = list(itertools.accumulate((1 + len(item.guesses) for item in sampling), initial=0))
+        first_RV = logits_RV if len(rows) == len(logits_RV) + 1 else logits_RV[rows[:-1]]
+        tokens = sample(first_RV, [item.request for item in sampling]) if sampling else []
+        done = [Outcome(item) for item in work if not item.samples]
+        for item, found, row in zip(sampling, tokens, rows, strict=False):
             if isinstance(found, Failed):
                 events.append(self._fail(item.request, found.reason))
             else:
-                done.append((item, found))
+                done.append(Outcome(item, found, logits_RV[row + 1 : row + 1 + len(item.guesses)]))
         return done
 
-    def _advance(self, request: Request, found: Sampled) -> list[Event]:
-        text, finish = request.append(found.token, found.logprobs)
+    def _taken(self, work: Work, found: Sampled, more_GV: Tensor | None) -> list[Event]:
+        try:
+            return self._advance(work, found, more_GV)
+        except Exception as error:  # noqa: BLE001 - as above
+            traceback.print_exc(file=sys.stderr)
+            return [self._fail(work.request, f"{type(error).__name__}: {error}")]
+
+    def _advance(self, work: Work, found: Sampled, more_GV: Tensor | None) -> list[Event]:
+        """Take the sampled token, and as long as it is the guessed one, sample the next from the row behind."""
+        request, text, right = work.request, "", 0
+        while True:
+            piece, finish = request.append(found.token, found.logprobs)
+            text += piece
+            guessed = right < len(work.guesses) and found.token == work.guesses[right]
+            if finish is not None or not guessed or more_GV is None:
+                break
+            (after,) = sample(more_GV[right : right + 1], [request])
+            right += 1
+            if isinstance(after, Failed):
+                return [self._fail(request, after.reason, text)]
+            found = after
+        self._scheduler.computed(work, right)
         if finish is not None:
             return [self._end(request, text, finish)]
         return [_news(request, text)] if text else []
+
+    def _learn(self, work: list[Work], seconds: float) -> None:
+        """What steps of answers cost, for guesses to be weighed by."""
+        speculation = self._scheduler.speculation
+        if speculation is not None and all(item.end - item.start == 1 for item in work):
+            speculation.row_cost.learn(len(work) + sum(len(item.guesses) for item in work), seconds)
 
     def _end(self, request: Request, text: str, finish: Finish) -> Event:
         self._forget(request, finish)
         return _news(request, text, finish=finish, usage=request.usage, timing=request.timing())
 
-    def _fail(self, request: Request, reason: str) -> Event:
+    def _fail(self, request: Request, reason: str, text: str = "") -> Event:
+        """`text` was to be shown before."""
         self._forget(request, "error")
         message = f"the engine could not go on with this request: {reason}"
-        text = request.output.flush()
+        text += request.output.flush()
         return _news(request, text, usage=request.usage, timing=request.timing(), error=message)
 
     def _forget(self, request: Request, how: str) -> None:
@@ -170,7 +213,7 @@ class EngineCore:
         """Counts as of now; another thread may ask while a step runs."""
         now = time.monotonic()
         recent = [(at, count) for at, count in list(self._recent) if at >= now - RATE_WINDOW]
-        pool = self._scheduler.pool
+        pool, speculation = self._scheduler.pool, self._scheduler.speculation
         under_way = [request.usage for request in list(self._requests.values())]
         return Stats(
             running=len(self._scheduler.running),
@@ -188,6 +231,7 @@ class EngineCore:
             step_seconds=self._step_seconds,
             resident_bytes=resident_bytes(),
             **({} if self._experts is None else self._experts.counts()),
+            **({} if speculation is None else {"guessed": speculation.guessed, "guessed_right": speculation.right}),
         )
 
 

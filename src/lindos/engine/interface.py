@@ -194,6 +194,10 @@ class Stats:
     """Time spent in steps."""
     resident_bytes: int
     """Memory of the engine's process."""
+    guessed: int = 0
+    """Tokens that steps computed along because answers might go on with them."""
+    guessed_right: int = 0
+    """Of these, tokens that answers did go on with."""
     expert_hits: int = 0
     """Of a quantised model: how often an expert was chosen that was in memory."""
     expert_misses: int = 0
@@ -230,6 +234,9 @@ class EngineOptions:
     prefix_reuse: bool = True
     """Whether a prompt's beginning that is still in the KV cache, whoever's it was, is taken from there."""
 
+    speculation: bool = True
+    """Whether steps of the native kernels compute along what an answer may go on with, where that is faster; no answer
+    changes by it."""
     memory: int | None = None
     """Bytes that this engine and the process that started it take at most, at any time. Experts that do not fit stay on
     the disk. None: what the model needs, or where that is not free, most of what is. For quantised models."""
@@ -243,8 +250,9 @@ class EngineOptions:
                 raise EngineError(f"{name} must be a whole number of at least 1 (got {value!r})")
         if not 0 < self.cache_share < 1:
             raise EngineError(f"cache_share lies between 0 and 1 (got {self.cache_share!r})")
-        if not isinstance(self.prefix_reuse, bool):
-            raise EngineError(f"prefix_reuse is true or false (got {self.prefix_reuse!r})")
+        for name in ("prefix_reuse", "speculation"):
+            if not isinstance(getattr(self, name), bool):
+                raise EngineError(f"{name} is true or false (got {getattr(self, name)!r})")
         for name, known in (("dtype", ("auto", "fp32", "bf16")), ("device", ("auto", "cpu", "cuda"))):
             if getattr(self, name) not in known:
                 raise EngineError(f"{name} is one of {', '.join(known)} (got {getattr(self, name)!r})")

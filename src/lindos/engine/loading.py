@@ -22,6 +22,7 @@ from lindos.engine.prompts import PromptBuilder
 from lindos.engine.request import Request
 from lindos.engine.runner import Runner
 from lindos.engine.scheduler import Scheduler, Work
+from lindos.engine.speculation import Speculation
 from lindos.kernels import available_memory, usable_cores
 from lindos.kernels.choosing import chosen_kernels, missing_note
 from lindos.kernels.directfile import aligned
@@ -83,7 +84,12 @@ def load_engine(model: Path, options: EngineOptions, report: Report) -> LoadedEn
     runner = Runner(network, pool.total)
     report("trying it out", 0.95)
     _try_out(runner, pool)
-    scheduler = Scheduler(pool, max_running=options.max_running, step_tokens=sizes.step_tokens)
+    scheduler = Scheduler(
+        pool,
+        max_running=options.max_running,
+        step_tokens=sizes.step_tokens,
+        speculation=_speculation(network) if options.speculation else None,
+    )
     builder = PromptBuilder(vocabulary=spec.vocabulary, context=sizes.context, tokenizer=tokenizer, template=template)
     notes = [_note(template, spec), _kernels_note(source, kernels), _memory_note(network, sizes.context, context)]
     info = ModelInfo(
@@ -105,6 +111,17 @@ def load_engine(model: Path, options: EngineOptions, report: Report) -> LoadedEn
         kv_tokens=sizes.kv_tokens,
     )
     return LoadedEngine(EngineCore(runner, scheduler, experts), builder, info)
+
+
+def _speculation(network: TorchNetwork | PackedNetwork) -> Speculation | None:
+    """For the native kernels: PyTorch's sums depend on how many rows there are, and a seed would not give the same."""
+    if isinstance(network, TorchNetwork):
+        return None
+    spec = network.spec
+    if network.store.complete:
+        return Speculation(spec.pad_token)
+    # From the disk a row costs the experts that it alone chooses.
+    return Speculation(spec.pad_token, 1 - spec.experts_per_token / spec.experts)
 
 
 def _check_promise(source: TensorSource, options: EngineOptions) -> None:

@@ -17,6 +17,7 @@ from lindos.engine.output import OutputText
 
 if TYPE_CHECKING:
     from lindos.engine.constraint import Constraint
+    from lindos.engine.speculation import Guesses
 
 
 @dataclass(eq=False)
@@ -52,6 +53,8 @@ class Request:
     """The most tokens that were ever in the cache for it."""
     reused: int = 0
     """Tokens of the prompt that it found in the cache and never computed."""
+    guesses: Guesses | None = None
+    """What it may go on with; the scheduler's."""
     pending: list[int] = field(default_factory=list)
     """Sampled tokens that no chunk has carried yet."""
     pending_logprobs: list[TokenLogprob] = field(default_factory=list)
@@ -74,6 +77,11 @@ class Request:
     def left(self) -> int:
         """Tokens that must go through the network before the next one can be sampled."""
         return len(self.tokens) - self.cached
+
+    @property
+    def limit_left(self) -> int:
+        """Tokens that may still be sampled."""
+        return self.limit - (len(self.tokens) - self.prompt_tokens)
 
     @property
     def usage(self) -> Usage:

@@ -25,14 +25,20 @@ class Runner:
 
     @torch.inference_mode()
     def run(self, work: Sequence[Work]) -> Tensor:
-        """Compute the work and extend the cache; fp32 logits [R, V] of those that sample, in the order of the work.
+        """Compute the work and extend the cache; fp32 logits [R, V] of those that sample, in the order of the work,
+        each with as many more rows as it has guesses.
 
         Running the same work again is harmless: everything is written to the position it belongs to.
         """
         network = self._network
         batch = self._batch(work)
         h_TD = network.embed(batch.tokens)
-        last = [piece.first + piece.rows - 1 for piece, item in zip(batch.pieces, work, strict=True) if item.samples]
+        last = [
+            row
+            for piece, item in zip(batch.pieces, work, strict=True)
+            if item.samples
+            for row in range(piece.first + item.end - item.start - 1, piece.first + piece.rows)
+        ]
         return network.logits(network.run(h_TD, batch, last))
 
     def _batch(self, work: Sequence[Work]) -> Batch:
@@ -41,10 +47,11 @@ class Runner:
         tokens: list[int] = []
         positions: list[int] = []
         pieces: list[Piece] = []
-        for request, start, end in work:
+        for request, start, end, guesses in work:
             hidden = request.hidden(network.spec.pad_token)
-            pieces.append(Piece(len(tokens), end - start, start, request.blocks, hidden))
-            tokens += request.tokens[start:end]
-            positions += range(start, end)
+            rows = end - start + len(guesses)
+            pieces.append(Piece(len(tokens), rows, start, request.blocks, hidden))
+            tokens += [*request.tokens[start:end], *guesses]
+            positions += range(start, start + rows)
         positions_T = torch.tensor(positions, device=network.device)
         return Batch(tokens, positions_T, network.phase(positions_T), pieces, self._pages)

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from lindos.engine.blocks import BLOCK, BlockPool
 from lindos.engine.fairness import FairQueue
 from lindos.engine.request import Request
+from lindos.engine.speculation import Speculation
 
 
 class Work(NamedTuple):
@@ -26,6 +27,8 @@ class Work(NamedTuple):
     request: Request
     start: int
     end: int
+    guesses: tuple[int, ...] = ()
+    """What the request may go on with, computed along (`speculation.py`)."""
 
     @property
     def samples(self) -> bool:
@@ -36,8 +39,12 @@ class Work(NamedTuple):
 class Scheduler:
     """Waiting and running requests, and the cache's budget they share."""
 
-    def __init__(self, pool: BlockPool, *, max_running: int, step_tokens: int) -> None:
+    def __init__(
+        self, pool: BlockPool, *, max_running: int, step_tokens: int, speculation: Speculation | None = None
+    ) -> None:
+        """Without `speculation` nothing is guessed."""
         self.pool = pool
+        self.speculation = speculation
         self.waiting = FairQueue()
         self.running: list[Request] = []  # by rank, first the one that keeps its place longest
         self.preemptions = 0
@@ -87,12 +94,32 @@ class Scheduler:
         for item in work:
             if item.samples:
                 self.waiting.charge_answer(item.request, 1)
+        if self.speculation is not None and len(single) == len(work):  # beside a prompt a row is dear
+            work = self._guess(work, room)
         return work
 
-    def computed(self, work: Work) -> None:
-        """A step has extended the cache by the work: what fills blocks can be found from now on."""
-        request, full = work.request, range(work.start // BLOCK, work.end // BLOCK)
-        request.reach(work.end)
+    def _guess(self, work: list[Work], room: int) -> list[Work]:
+        """The work with what is guessed to follow, as far as it is worth it and the requests hold room for it."""
+        assert self.speculation is not None
+        most = [min(self._room(item), item.request.limit_left - 1) for item in work]
+        guesses = self.speculation.guess([item.request for item in work], most, room)
+        return [item._replace(guesses=tuple(some)) for item, some in zip(work, guesses, strict=True)]
+
+    @staticmethod
+    def _room(item: Work) -> int:
+        """Tokens behind the work for which its request holds blocks."""
+        return len(item.request.blocks) * BLOCK - item.end
+
+    def computed(self, work: Work, right: int = 0) -> None:
+        """A step has extended the cache by the work, and by the guesses that were `right`: what fills blocks can be
+        found from now on."""
+        request, end = work.request, work.end + right
+        full = range(work.start // BLOCK, end // BLOCK)
+        request.reach(end)
+        if right:
+            self.waiting.charge_answer(request, right)
+        if self.speculation is not None and work.guesses:
+            self.speculation.learn(request, len(work.guesses), right)
         if full:
             digests = request.digests.first(full.stop)
             for index in full:
