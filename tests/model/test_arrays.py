@@ -33,7 +33,6 @@ def test_any_rows_from_any_place(
     found = []
     for least in (1, 1 << 40):
         monkeypatch.setattr(arrays, "DIRECT_BYTES", least)
-        monkeypatch.setattr(arrays, "READ_BYTES", 8192)
         found.append(ref.read(some).numpy())
     assert found[0].shape == (some.stop - some.start, width)
     np.testing.assert_array_equal(found[0].view(np.uint8), found[1].view(np.uint8))

@@ -70,7 +70,14 @@ class DirectFile:
 
         Raises ReadError for a disk that fails, a file that ends before, and one changed since it was opened.
         """
-        needed = into.size if needed is None else needed
+        done = self.fill(offset, into)
+        if _state(self._file) != self._state:
+            raise ReadError(f"{self.path}: was changed while the model ran; start it again")
+        if done < (into.size if needed is None else needed):
+            raise ReadError(f"{self.path}: ends at byte {offset + done:,}, where the model has more; it was truncated")
+
+    def fill(self, offset: int, into: NDArray[np.uint8]) -> int:
+        """Read into `into` from `offset` on, both aligned; how many bytes there were. Raises ReadError."""
         done = 0
         try:
             while done < into.size:
@@ -78,19 +85,14 @@ class DirectFile:
                 done += count
                 if count == 0 or (done < into.size and done % ALIGNMENT):
                     break  # its end
-            state = _state(self._file)
         except OSError as error:
             if error.errno == errno.EINVAL and self._direct:  # a file system that lets O_DIRECT pass and means it not
                 self._reopen()
-                return self.read(offset, into, needed)
+                return self.fill(offset, into)
             raise ReadError(f"{self.path}: cannot be read at byte {offset:,}: {error.strerror}") from None
-        if state != self._state:
-            raise ReadError(f"{self.path}: was changed while the model ran; start it again")
-        if done < needed:
-            raise ReadError(f"{self.path}: ends at byte {offset + done:,}, where the model has more; it was truncated")
         if not self._direct and hasattr(os, "posix_fadvise"):
             os.posix_fadvise(self._file, offset, into.size, os.POSIX_FADV_DONTNEED)
-        return None
+        return done
 
     def close(self) -> None:
         """No read may be under way."""

@@ -12,9 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-BLOCK = 8 << 20
-"""Bytes of one read; more made no difference on the disks tried."""
-READERS = 4
+from lindos.kernels.directfile import PIECE as BLOCK
+from lindos.kernels.directfile import READERS
+
 LARGEST = 1 << 30
 SMALLEST = 64 << 20
 

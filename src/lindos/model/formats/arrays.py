@@ -6,9 +6,7 @@ page by page.
 
 from __future__ import annotations
 
-import errno
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lindos.kernels.directfile import DirectFile, ReadError, Region, aligned
 from lindos.model.formats.source import FormatError, Storage
 
 DIRECT_BYTES = 32 << 20
 """What is as large as this is read past the system's cache."""
-READ_BYTES = 64 << 20
-PAGE = 4096
 _STORAGE: dict[str, Storage] = {"f4": "fp32", "f2": "fp16", "bfloat16": "bf16", "i1": "int8"}
 
 
@@ -56,7 +53,7 @@ class ArrayRef:
         dtype = np.dtype("<i2" if self.kind == "bfloat16" else f"<{self.kind}")
         try:
             numbers = _read(self.path, dtype, self.offset + start * dtype.itemsize, count)
-        except (OSError, MemoryError) as error:
+        except (OSError, MemoryError, ReadError) as error:
             raise FormatError(f"{self.path}: cannot be read: {error}") from None
         if len(numbers) != count:
             raise FormatError(f"{self.path}: ends in the middle of an array; it was truncated")
@@ -68,32 +65,18 @@ class ArrayRef:
 
 def _read(path: Path, dtype: np.dtype[Any], offset: int, count: int) -> np.ndarray:
     """So many numbers, or fewer where the file ends. Large reads pass by the system's cache, which costs several times
-    the processor's time and pushes out what is worth keeping; where that is refused they do not."""
+    the processor's time and pushes out what is worth keeping."""
     size = count * dtype.itemsize
-    if size < DIRECT_BYTES or not hasattr(os, "O_DIRECT"):
+    if size < DIRECT_BYTES:
         return np.fromfile(path, dtype, count, offset=offset)
+    first, length = aligned(offset, size)
+    room = Region(length).bytes[:length]
+    file = DirectFile(path)
     try:
-        file = os.open(path, os.O_RDONLY | os.O_DIRECT)
-    except OSError:
-        return np.fromfile(path, dtype, count, offset=offset)
-    try:
-        first = offset // PAGE * PAGE
-        wanted = offset + size - first
-        room = np.empty(-(-wanted // PAGE) * PAGE + PAGE, np.uint8)
-        room = room[-room.ctypes.data % PAGE :][: -(-wanted // PAGE) * PAGE]
-        done = 0
-        while done < wanted:
-            got = os.preadv(file, [room[done : done + READ_BYTES].data], first + done)
-            done += got
-            if got % PAGE or not got:  # the end of the file
-                break
-    except OSError as error:
-        if error.errno != errno.EINVAL:
-            raise
-        return np.fromfile(path, dtype, count, offset=offset)
+        done = file.fill(first, room)
     finally:
-        os.close(file)
-    there = max(0, min(done, wanted) - (offset - first)) // dtype.itemsize * dtype.itemsize
+        file.close()
+    there = max(0, min(done - (offset - first), size)) // dtype.itemsize * dtype.itemsize
     data = room[offset - first : offset - first + there]
     # An offset that is no multiple of the width (a pickle's header has any length) is no place for such numbers.
     return (data if (offset - first) % dtype.itemsize == 0 else data.copy()).view(dtype)

@@ -15,7 +15,7 @@ import httpx
 
 from lindos.assistant import ChatModel
 from lindos.server.app import create_app
-from lindos.server.batch.answers import AnswersFile, BatchError
+from lindos.server.batch.answers import AnswersFile
 from lindos.server.batch.tasks import Task
 from lindos.server.service import StartModel
 from lindos.server.settings import Settings
@@ -54,7 +54,6 @@ class _Run:
         self._todo = answers.total - len(answers.done)
         self._ended = self._failed = 0
         self._full_tokens = 0
-        self._limits = 0
 
     async def work(self, client: httpx.AsyncClient, model: ChatModel) -> None:
         """Ask one prompt after the other until there are none."""
@@ -133,6 +132,3 @@ async def _in_process(start_model: StartModel) -> AsyncIterator[tuple[httpx.Asyn
             transport = httpx.ASGITransport(app)
             async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", timeout=None) as client:
                 yield client, app.state.service.model
-
-
-__all__ = ["BatchError", "Standing", "run_batch"]
