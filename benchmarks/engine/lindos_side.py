@@ -18,7 +18,7 @@ from typing import Any
 from benchmarks.engine.asking import Answer, serve, tokens
 from lindos.engine.interface import EngineOptions, Sampling
 from lindos.engine.loading import LoadedEngine, load_engine
-from lindos.engine.network import run_layers
+from lindos.engine.network import forward_by_layers
 from lindos.engine.output import OutputText
 from lindos.engine.request import Request
 from lindos.kernels import usable_cores
@@ -146,7 +146,7 @@ class _Watch:
         self._before: dict[int, list[list[int]]] = {}
         self._same = self._compared = 0
         self._network.finish, self._network._products.mix = self.finish, self.mix
-        self._network.run = partial(run_layers, self._network)
+        self._network.forward = partial(forward_by_layers, self._network)
 
     def finish(self, layer: int, h_TD: Any, o_THC: Any) -> Any:
         self._layer, self._network._native = layer, None
@@ -167,7 +167,7 @@ class _Watch:
         return self._mix(table, x_TD, chosen_Tk, gates_Tk)
 
     def done(self) -> Answer:
-        del self._network.finish, self._network.run
+        del self._network.finish, self._network.forward
         self._network._products.mix = self._mix
         experts = self._network.spec.experts
         balance = sum(_entropy(load) for load in self._load.values()) / len(self._load) / math.log(experts)

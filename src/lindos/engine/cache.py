@@ -28,6 +28,7 @@ class Pages:
     def __init__(self, spec: ModelSpec, blocks: int, *, dtype: torch.dtype, device: torch.device) -> None:
         shape = (spec.layers, 2, spec.kv_heads, blocks, BLOCK, spec.head_size)
         self.blocks = blocks
+        self.device = device
         self.layers = list(
             _reserved(shape, dtype) if device.type == "cpu" else torch.empty(shape, dtype=dtype, device=device)
         )

@@ -5,7 +5,7 @@ Letters: T tokens, D width, H heads, K key-value heads, C head size, R tokens sa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, Protocol
@@ -42,13 +42,23 @@ class Piece(NamedTuple):
 
 @dataclass(frozen=True)
 class Batch:
-    """Whose tokens a step computes. `phase` is what queries and keys are turned by, fp32 [T, C] twice."""
+    """Whose tokens a step computes, and where they stand. `phase_of` is the network's."""
 
     tokens: list[int]
-    positions_T: Tensor
-    phase: Phase
+    positions: list[int]
     pieces: list[Piece]
     pages: Pages
+    phase_of: Callable[[Tensor], Phase]
+
+    @cached_property
+    def at(self) -> Tensor:
+        """[T] the positions."""
+        return torch.tensor(self.positions, device=self.pages.device)
+
+    @cached_property
+    def phase(self) -> Phase:
+        """What queries and keys are turned by, fp32 [T, C] twice."""
+        return self.phase_of(self.at)
 
     @cached_property
     def slots(self) -> Tensor:
@@ -58,12 +68,12 @@ class Batch:
             for piece in self.pieces
             for position in range(piece.start, piece.start + piece.rows)
         ]
-        return torch.tensor(slots, device=self.positions_T.device)
+        return torch.tensor(slots, device=self.pages.device)
 
     @cached_property
     def gathers(self) -> list[Gather]:
         """How each piece's keys are read."""
-        return [Gather(piece, self.positions_T.device) for piece in self.pieces]
+        return [Gather(piece, self.pages.device) for piece in self.pieces]
 
     @cached_property
     def tables(self) -> Tables:
@@ -122,7 +132,7 @@ class Tables:
 
 
 class Network(Protocol):
-    """A network, a layer in two parts: attention over the cache, and the rest."""
+    """A network: a step as a whole, and its parts, of each layer attention over the cache and the rest."""
 
     spec: ModelSpec
     kv_dtype: torch.dtype
@@ -133,12 +143,12 @@ class Network(Protocol):
         """What queries and keys at these positions are turned by."""
         ...
 
-    def embed(self, tokens: list[int]) -> Tensor:
-        """The residual stream [T, D] of tokens."""
+    def forward(self, batch: Batch, last: list[int]) -> Tensor:
+        """Logits, fp32 [R, V], of the rows `last`; keys and values of all rows go into the cache."""
         ...
 
-    def run(self, h_TD: Tensor, batch: Batch, last: list[int]) -> Tensor:
-        """All layers: the residual stream [R, D] after them of the rows `last`. `h_TD` may be changed."""
+    def embed(self, tokens: list[int]) -> Tensor:
+        """The residual stream [T, D] of tokens."""
         ...
 
     def attend(self, layer: int, h_TD: Tensor, batch: Batch) -> Tensor:
@@ -166,8 +176,9 @@ def attend_pieces(layer: int, q_THC: Tensor, k_TKC: Tensor, v_TKC: Tensor, batch
     return o_THC
 
 
-def run_layers(network: Network, h_TD: Tensor, batch: Batch, last: list[int]) -> Tensor:
-    """`Network.run`, layer by layer."""
+def forward_by_layers(network: Network, batch: Batch, last: list[int]) -> Tensor:
+    """`Network.forward`, of its parts."""
+    h_TD = network.embed(batch.tokens)
     for layer in range(network.spec.layers):
         o_THC = network.attend(layer, h_TD, batch)
         if layer == network.spec.layers - 1:
@@ -175,7 +186,7 @@ def run_layers(network: Network, h_TD: Tensor, batch: Batch, last: list[int]) ->
             h_TD, o_THC = h_TD[last], o_THC[last]
         if len(h_TD):
             h_TD = network.finish(layer, h_TD, o_THC)
-    return h_TD
+    return network.logits(h_TD)
 
 
 class TorchNetwork:
@@ -190,11 +201,11 @@ class TorchNetwork:
     def phase(self, positions_T: Tensor) -> Phase:
         return self._model.phase(positions_T)
 
+    def forward(self, batch: Batch, last: list[int]) -> Tensor:
+        return forward_by_layers(self, batch, last)
+
     def embed(self, tokens: list[int]) -> Tensor:
         return self._model.embed(torch.tensor(tokens, device=self.device))
-
-    def run(self, h_TD: Tensor, batch: Batch, last: list[int]) -> Tensor:
-        return run_layers(self, h_TD, batch, last)
 
     def attend(self, layer: int, h_TD: Tensor, batch: Batch) -> Tensor:
         block = self._block(layer)

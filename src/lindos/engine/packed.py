@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lindos.engine.nativelayers import NativeLayers, PackedLayer
-from lindos.engine.network import Batch, attend_pieces, run_layers
+from lindos.engine.native import NativeNetwork, PackedEnds, PackedLayer
+from lindos.engine.network import Batch, attend_pieces, forward_by_layers
 from lindos.engine.store import ExpertStore
 from lindos.kernels.directfile import DirectReader
 from lindos.kernels.packing import Packed, rows_of
@@ -23,9 +23,6 @@ from lindos.model.experts import route
 from lindos.model.formats.packedfiles import PackedSource
 from lindos.model.norm import rms_norm
 from lindos.model.rope import rotary_phase, rotate
-
-PHASES = 1 << 14
-"""Positions whose rotary phases are kept."""
 
 Report = Callable[[int], None]
 """Called with the bytes just read."""
@@ -58,38 +55,31 @@ class PackedNetwork:
         self._embedding = self._read.matrix("embedding")
         self._head = self._embedding if self.spec.tied_head else self._read.matrix("head")
         self._final_norm = self._read.plain("final_norm")
-        self._phases = self._phase(torch.arange(0))  # looked up: to compute them took a twentieth of a token's time
         self._layers = [self._layer(f"layers.{index}") for index in range(self.spec.layers)]
         tables = [layer.experts for layer in self._layers]
         self.store = self._read.experts(tables, slots)
         self._native = None
         if isinstance(products, NativeProducts):
-            self._native = NativeLayers(self.spec, products, self._layers, self.store)
+            ends = PackedEnds(self._embedding, self._head, self._final_norm)
+            self._native = NativeNetwork(self.spec, products, self._layers, ends, self.store)
         elif not self.store.complete:
             raise ValueError("experts on the disk are for the native kernels")
         self.kv_dtype = torch.float32 if self._native is None else torch.bfloat16
 
     def phase(self, positions_T: Tensor) -> tuple[Tensor, Tensor]:
-        last = int(positions_T.max())
-        if last >= PHASES:
-            return self._phase(positions_T)
-        if last >= len(self._phases[0]):
-            self._phases = self._phase(torch.arange(min(PHASES, 2 * (last + 1))))
-        cosines, sines = self._phases
-        return cosines[positions_T], sines[positions_T]
-
-    def _phase(self, positions_T: Tensor) -> tuple[Tensor, Tensor]:
         return rotary_phase(positions_T, self.spec.head_size, self.spec.rope_base, self.spec.rope_scaling)
+
+    def forward(self, batch: Batch, last: list[int]) -> Tensor:
+        if self._native is not None and self.store.complete:
+            return self._native.forward(batch, last)
+        return forward_by_layers(self, batch, last)
 
     def embed(self, tokens: list[int]) -> Tensor:
         """The residual stream [T, D] of tokens."""
+        if self._native is not None:
+            return self._native.embed(tokens)
         rows = torch.from_numpy(rows_of(self._embedding, np.asarray(tokens)))
         return rows * self.spec.embedding_multiplier
-
-    def run(self, h_TD: Tensor, batch: Batch, last: list[int]) -> Tensor:
-        if self._native is not None and self.store.complete:
-            return self._native.run(h_TD, batch, last)
-        return run_layers(self, h_TD, batch, last)
 
     def attend(self, layer: int, h_TD: Tensor, batch: Batch) -> Tensor:
         if self._native is not None:
@@ -119,6 +109,8 @@ class PackedNetwork:
 
     def logits(self, h_RD: Tensor) -> Tensor:
         """fp32 [R, V]."""
+        if self._native is not None:
+            return self._native.logits(h_RD)
         x_RD = rms_norm(h_RD, self._final_norm, self.spec.norm_eps)
         logits_RV = self._products.multiply(x_RD, [self._head])[0].mul_(self.spec.logit_multiplier)
         cap = self.spec.logit_softcap

@@ -30,16 +30,14 @@ class Runner:
 
         Running the same work again is harmless: everything is written to the position it belongs to.
         """
-        network = self._network
         batch = self._batch(work)
-        h_TD = network.embed(batch.tokens)
         last = [
             row
             for piece, item in zip(batch.pieces, work, strict=True)
             if item.samples
             for row in range(piece.first + item.end - item.start - 1, piece.first + piece.rows)
         ]
-        return network.logits(network.run(h_TD, batch, last))
+        return self._network.forward(batch, last)
 
     def _batch(self, work: Sequence[Work]) -> Batch:
         """The tokens and where they stand. Each request holds the blocks for them."""
@@ -53,5 +51,4 @@ class Runner:
             pieces.append(Piece(len(tokens), rows, start, request.blocks, hidden))
             tokens += [*request.tokens[start:end], *guesses]
             positions += range(start, start + rows)
-        positions_T = torch.tensor(positions, device=network.device)
-        return Batch(tokens, positions_T, network.phase(positions_T), pieces, self._pages)
+        return Batch(tokens, positions, pieces, self._pages, network.phase)

@@ -42,8 +42,10 @@ class Region:
 
     def __init__(self, size: int) -> None:
         """`size` bytes, rounded up to whole pages. Raises ReadError when the system has no such room."""
+        # Python's own choice, memory to be shared with other processes, gets no large pages.
+        private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
         try:
-            self._map = mmap.mmap(-1, max(ALIGNMENT, -(-size // ALIGNMENT) * ALIGNMENT))
+            self._map = mmap.mmap(-1, max(ALIGNMENT, -(-size // ALIGNMENT) * ALIGNMENT), **private)
         except OSError as error:
             raise ReadError(f"{size:,} bytes of memory are not to be had: {error.strerror}") from None
         if hasattr(mmap, "MADV_HUGEPAGE"):

@@ -25,7 +25,8 @@ __m256i load(const uint8_t* bytes) { return _mm256_loadu_si256(reinterpret_cast<
 
 // A 16-bit lane takes 16 products of at most 15 * 127 in one group: 30480, which fits.
 template <int R, int H>
-void int4_part(const uint8_t* values, const uint16_t* scales, int64_t groups, const InputRows& in, int first, float* out) {
+void int4_part(const uint8_t* values, const uint16_t* scales, const uint8_t* later, int64_t groups, const InputRows& in,
+               int first, float* out) {
   const __m256i nibble = _mm256_set1_epi8(15);
   const __m256i ones = _mm256_set1_epi16(1);
   const InputGroup* x[R];
@@ -35,6 +36,7 @@ void int4_part(const uint8_t* values, const uint16_t* scales, int64_t groups, co
     UNROLLED for (int h = 0; h < H; ++h) sum[r][h] = _mm256_setzero_ps();
   }
   for (int64_t g = 0; g < groups; ++g) {
+    if (later) fetch<288>(later + 288 * g);
     const uint8_t* group = values + 256 * g + 32 * first;
     __m256i pairs[R][H];
     UNROLLED for (int r = 0; r < R; ++r) {
@@ -73,7 +75,8 @@ void int4_part(const uint8_t* values, const uint16_t* scales, int64_t groups, co
 }
 
 template <int R, int H>
-void int8_part(const uint8_t* values, const uint16_t* scales, int64_t groups, const InputRows& in, int first, float* out) {
+void int8_part(const uint8_t* values, const uint16_t* scales, const uint8_t* later, int64_t groups, const InputRows& in,
+               int first, float* out) {
   const __m256i ones = _mm256_set1_epi16(1);
   const InputGroup* x[R];
   __m256 sum[R][H];
@@ -82,6 +85,7 @@ void int8_part(const uint8_t* values, const uint16_t* scales, int64_t groups, co
     UNROLLED for (int h = 0; h < H; ++h) sum[r][h] = _mm256_setzero_ps();
   }
   for (int64_t g = 0; g < groups; ++g) {
+    if (later) fetch<544>(later + 544 * g);
     const uint8_t* group = values + 512 * g + 32 * first;
     __m256i whole[R][H];
     UNROLLED for (int r = 0; r < R; ++r) {
@@ -113,7 +117,8 @@ void int8_part(const uint8_t* values, const uint16_t* scales, int64_t groups, co
 }
 
 template <int R, int H>
-void bf16_part(const uint8_t* values, const uint16_t*, int64_t groups, const InputRows& in, int first, float* out) {
+void bf16_part(const uint8_t* values, const uint16_t*, const uint8_t* later, int64_t groups, const InputRows& in, int first,
+               float* out) {
   const __m256i upper = _mm256_set1_epi32(static_cast<int32_t>(0xffff0000u));
   const float* x[R];
   __m256 evens[R][H];
@@ -123,6 +128,7 @@ void bf16_part(const uint8_t* values, const uint16_t*, int64_t groups, const Inp
     UNROLLED for (int h = 0; h < H; ++h) evens[r][h] = odds[r][h] = _mm256_setzero_ps();
   }
   for (int64_t pair = 0; pair < 16 * groups; ++pair) {
+    if (later) fetch<64>(later + 64 * pair);
     UNROLLED for (int h = 0; h < H; ++h) {
       const __m256i both = load(values + 64 * pair + 32 * (first + h));
       const __m256 even = _mm256_castsi256_ps(_mm256_slli_epi32(both, 16));
@@ -140,7 +146,7 @@ void bf16_part(const uint8_t* values, const uint16_t*, int64_t groups, const Inp
   }
 }
 
-using Part = void (*)(const uint8_t*, const uint16_t*, int64_t, const InputRows&, int, float*);
+using Part = void (*)(const uint8_t*, const uint16_t*, const uint8_t*, int64_t, const InputRows&, int, float*);
 
 struct Parts {
   Part four, two, one;
@@ -161,17 +167,20 @@ void strip(const Matrix& matrix, int64_t index, const InputRows& inputs, float* 
   const uint8_t* values = matrix.values(index);
   const uint16_t* scales = matrix.scales(index);
   const int64_t groups = matrix.groups(), count = inputs.count;
+  const uint8_t* later = values + kAhead;  // the first pass over the strip asks for it
   int64_t r = 0;
   for (; count - r >= 4; r += 4) {
     for (int half = 0; half < 2; half += parts.halves) {
-      parts.four(values, scales, groups, inputs.part(r, 4), half, out + r * kStrip);
+      parts.four(values, scales, later, groups, inputs.part(r, 4), half, out + r * kStrip);
+      later = nullptr;
     }
   }
   if (count - r >= 2) {
-    parts.two(values, scales, groups, inputs.part(r, 2), 0, out + r * kStrip);
+    parts.two(values, scales, later, groups, inputs.part(r, 2), 0, out + r * kStrip);
+    later = nullptr;
     r += 2;
   }
-  if (count > r) parts.one(values, scales, groups, inputs.part(r, 1), 0, out + r * kStrip);
+  if (count > r) parts.one(values, scales, later, groups, inputs.part(r, 1), 0, out + r * kStrip);
   if (matrix.multiplier != 1.0f) {
     for (int64_t i = 0; i < count * kStrip; ++i) out[i] *= matrix.multiplier;
   }

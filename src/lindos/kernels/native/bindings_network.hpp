@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "bindings.hpp"
+#include "ends.hpp"
 
 namespace lindos {
 
@@ -74,39 +75,57 @@ class Network {
                  sines.data(), scales, out.data());
   }
 
-  // All layers, with all experts that are chosen in the tables. `last` are the rows that go on after the last attention,
-  // in order; they end in `out`, and h is changed. `pages` are each layer's.
-  void run(FloatsOut h, const std::vector<PagesIn>& pages, const Whole& sequences, const Blocks& blocks,
-           const std::optional<Masks>& visible, const Floats& cosines, const Floats& sines,
-           const std::optional<Numbers>& temperatures, const std::vector<int64_t>& last, FloatsOut out) {
-    const auto rows = static_cast<int64_t>(h.shape(0)), going_on = static_cast<int64_t>(last.size());
-    const int64_t width = shape_.width, inner = shape_.heads * shape_.size;
-    fits(h, rows, width);
-    fits(out, going_on, width);
-    require(!layers_.empty() && pages.size() == layers_.size(), "each layer has pages");
+  void set_ends(const HeldMatrix& embedding, const HeldMatrix& head, Numbers norm, float embedding_multiplier,
+                float logit_multiplier, float logit_cap) {
+    fits(embedding, head.matrix.rows, shape_.width);
+    fits(head, head.matrix.rows, shape_.width);
+    require(embedding.matrix.format != Format::int4, "rows of a matrix in int4 are not looked up one by one");
+    require(static_cast<int64_t>(norm.size()) == shape_.width, "a norm has another size");
+    ends_ = {embedding.matrix, head.matrix, norm.data(), embedding_multiplier, logit_multiplier, logit_cap};
+    ends_held_.emplace(std::vector<Bytes>{embedding.bytes, head.bytes}, norm);
+  }
+
+  // The pages of each layer, for `forward`; kept alive.
+  void keep_pages(const std::vector<PagesIn>& pages) {
+    require(pages.size() == layers_.size(), "each layer has pages");
+    pages_.clear();
+    for (const PagesIn& one : pages) pages_.push_back(pages_of(one));
+    for (const Pages& one : pages_) require(one.blocks == pages_[0].blocks, "all layers have as many blocks");
+    pages_held_ = pages;
+  }
+
+  void embed(const std::vector<int64_t>& tokens, FloatsOut h) {
+    fits(h, static_cast<int64_t>(tokens.size()), shape_.width);
+    checked(tokens);
+    lindos::embed(ends_, tokens.data(), static_cast<int64_t>(tokens.size()), h.data());
+  }
+
+  void logits(const Floats& h, FloatsOut out) {
+    require(ends_held_.has_value(), "a network without ends gives no logits");
+    const auto rows = static_cast<int64_t>(h.shape(0));
+    fits(h, rows, shape_.width);
+    fits(out, rows, ends_.head.rows);
+    nb::gil_scoped_release released;
+    logits_.run(kernels_.pool(), kernels_.isa(), ends_, shape_.eps, h.data(), rows, out.data());
+  }
+
+  // A whole step, with all experts that are chosen in the tables: the logits of the rows `last`, in order.
+  void forward(const std::vector<int64_t>& tokens, const Whole& sequences, const Blocks& blocks,
+               const std::optional<Masks>& visible, const Floats& cosines, const Floats& sines,
+               const std::optional<Numbers>& temperatures, const std::vector<int64_t>& last, FloatsOut out) {
+    const auto rows = static_cast<int64_t>(tokens.size()), going_on = static_cast<int64_t>(last.size());
+    checked(tokens);
+    fits(out, going_on, ends_.head.rows);
+    require(!pages_.empty(), "a network without layers, or without pages");
     for (int64_t row : last) require(row >= 0 && row < rows, "a row that goes on is not there");
-    std::vector<Pages> held_pages;
-    for (const PagesIn& one : pages) held_pages.push_back(pages_of(one));
-    for (const Pages& one : held_pages) require(one.blocks == held_pages[0].blocks, "all layers have as many blocks");
-    const std::vector<Sequence> found = sequences_of(rows, held_pages[0], sequences, blocks, visible);
+    const std::vector<Sequence> found = sequences_of(rows, pages_[0], sequences, blocks, visible);
     const float* scales = checked(rows, cosines, sines, temperatures);
     nb::gil_scoped_release released;
-    float* o = gathered_.at_least(rows * inner);
-    for (size_t index = 0; index < layers_.size(); ++index) {
-      const Held& held = layers_[index];
-      step_.attend(kernels_.pool(), kernels_.isa(), shape_, held.layer, h.data(), rows, held_pages[index], found,
-                   cosines.data(), sines.data(), scales, o);
-      if (index + 1 < layers_.size()) {
-        finish(held, o, rows, h.data());
-        continue;
-      }
-      float* chosen = going_on_.at_least(going_on * inner);
-      for (int64_t r = 0; r < going_on; ++r) {
-        std::copy_n(o + last[static_cast<size_t>(r)] * inner, inner, chosen + r * inner);
-        std::copy_n(h.data() + last[static_cast<size_t>(r)] * width, width, out.data() + r * width);
-      }
-      if (going_on > 0) finish(held, chosen, going_on, out.data());
-    }
+    float* h = stream_.at_least(rows * shape_.width);
+    float* end = going_on_.at_least(going_on * shape_.width);
+    lindos::embed(ends_, tokens.data(), rows, h);
+    through(h, rows, found, cosines.data(), sines.data(), scales, last, end);
+    logits_.run(kernels_.pool(), kernels_.isa(), ends_, shape_.eps, end, going_on, out.data());
   }
 
   void finish(int64_t index, const Floats& o, FloatsOut h) {
@@ -170,6 +189,32 @@ class Network {
     Floats router;
     const ExpertTable* table;
   };
+
+  // All layers over `h`, which is changed; the rows `last` go on after the last attention and end in `end`.
+  void through(float* h, int64_t rows, const std::vector<Sequence>& sequences, const float* cosines, const float* sines,
+               const float* temperatures, const std::vector<int64_t>& last, float* end) {
+    const int64_t width = shape_.width, inner = shape_.heads * shape_.size;
+    const auto going_on = static_cast<int64_t>(last.size());
+    float* o = gathered_.at_least(rows * inner);
+    for (size_t index = 0; index < layers_.size(); ++index) {
+      const Held& held = layers_[index];
+      step_.attend(kernels_.pool(), kernels_.isa(), shape_, held.layer, h, rows, pages_[index], sequences, cosines, sines,
+                   temperatures, o);
+      if (index + 1 < layers_.size()) finish(held, o, rows, h);
+    }
+    if (going_on == 0) return;
+    float* chosen = chosen_.at_least(going_on * inner);
+    for (int64_t r = 0; r < going_on; ++r) {
+      std::copy_n(o + last[static_cast<size_t>(r)] * inner, inner, chosen + r * inner);
+      std::copy_n(h + last[static_cast<size_t>(r)] * width, width, end + r * width);
+    }
+    finish(layers_.back(), chosen, going_on, end);
+  }
+
+  void checked(const std::vector<int64_t>& tokens) const {
+    require(ends_held_.has_value(), "a network without ends embeds no tokens");
+    for (int64_t token : tokens) require(token >= 0 && token < ends_.embedding.rows, "a token is not in the vocabulary");
+  }
 
   void finish(const Held& held, const float* o, int64_t rows, float* h) {
     step_.route(kernels_.pool(), kernels_.isa(), shape_, held.layer, o, rows, h);
@@ -235,7 +280,12 @@ class Network {
   Kernels& kernels_;
   Shape shape_;
   Step step_;
-  Buffer<float> gathered_, going_on_;
+  Logits logits_;
+  Ends ends_{};
+  std::optional<std::pair<std::vector<Bytes>, Numbers>> ends_held_;
+  std::vector<Pages> pages_;
+  std::vector<PagesIn> pages_held_;
+  Buffer<float> stream_, gathered_, chosen_, going_on_;
   std::vector<Held> layers_;
   std::pair<int64_t, int64_t> routed_{-1, 0};  // the layer between `route` and `add`, and its rows
   std::vector<int32_t> awaited_;

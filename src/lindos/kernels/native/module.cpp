@@ -30,7 +30,12 @@ NB_MODULE(_native, m) {
            "shared"_a, nb::keep_alive<1, 8>())
       .def("attend", &Network::attend, "layer"_a, "h"_a, "pages"_a, "sequences"_a, "blocks"_a,
            "visible"_a.none(), "cosines"_a, "sines"_a, "temperatures"_a.none(), "out"_a)
-      .def("run", &Network::run, "h"_a, "pages"_a, "sequences"_a, "blocks"_a, "visible"_a.none(), "cosines"_a,
+      .def("set_ends", &Network::set_ends, "embedding"_a, "head"_a, "norm"_a, "embedding_multiplier"_a,
+           "logit_multiplier"_a, "logit_cap"_a)
+      .def("keep_pages", &Network::keep_pages, "pages"_a)
+      .def("embed", &Network::embed, "tokens"_a, "h"_a)
+      .def("logits", &Network::logits, "h"_a, "out"_a)
+      .def("forward", &Network::forward, "tokens"_a, "sequences"_a, "blocks"_a, "visible"_a.none(), "cosines"_a,
            "sines"_a, "temperatures"_a.none(), "last"_a, "out"_a)
       .def("finish", nb::overload_cast<int64_t, const Floats&, FloatsOut>(&Network::finish), "layer"_a, "o"_a, "h"_a)
       .def("route", &Network::route, "layer"_a, "o"_a, "h"_a)

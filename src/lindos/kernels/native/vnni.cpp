@@ -17,7 +17,8 @@ __m512i four_inputs(const int8_t* values) {
 
 // R inputs at a time over a whole strip.
 template <int R>
-void int4_part(const uint8_t* values, const uint16_t* scales, int64_t groups, const InputRows& in, float* out) {
+void int4_part(const uint8_t* values, const uint16_t* scales, const uint8_t* later, int64_t groups, const InputRows& in,
+               float* out) {
   const __m512i nibble = _mm512_set1_epi8(15);
   const InputGroup* x[R];
   __m512 sum[R];
@@ -26,6 +27,7 @@ void int4_part(const uint8_t* values, const uint16_t* scales, int64_t groups, co
     sum[r] = _mm512_setzero_ps();
   }
   for (int64_t g = 0; g < groups; ++g) {
+    if (later) fetch<288>(later + 288 * g);
     __m512i whole[R];
     UNROLLED for (int r = 0; r < R; ++r) whole[r] = _mm512_setzero_si512();
 #pragma GCC unroll 1
@@ -51,7 +53,8 @@ void int4_part(const uint8_t* values, const uint16_t* scales, int64_t groups, co
 
 // Signed weights become unsigned by adding 128, which 16 times the shift takes back.
 template <int R>
-void int8_part(const uint8_t* values, const uint16_t* scales, int64_t groups, const InputRows& in, float* out) {
+void int8_part(const uint8_t* values, const uint16_t* scales, const uint8_t* later, int64_t groups, const InputRows& in,
+               float* out) {
   const __m512i top = _mm512_set1_epi8(static_cast<char>(0x80));
   const InputGroup* x[R];
   __m512 sum[R];
@@ -60,6 +63,7 @@ void int8_part(const uint8_t* values, const uint16_t* scales, int64_t groups, co
     sum[r] = _mm512_setzero_ps();
   }
   for (int64_t g = 0; g < groups; ++g) {
+    if (later) fetch<544>(later + 544 * g);
     __m512i whole[R];
     UNROLLED for (int r = 0; r < R; ++r) whole[r] = _mm512_setzero_si512();
 #pragma GCC unroll 1
@@ -80,7 +84,7 @@ void int8_part(const uint8_t* values, const uint16_t* scales, int64_t groups, co
 }
 
 template <int R>
-void bf16_part(const uint8_t* values, const uint16_t*, int64_t groups, const InputRows& in, float* out) {
+void bf16_part(const uint8_t* values, const uint16_t*, const uint8_t* later, int64_t groups, const InputRows& in, float* out) {
   const __m512i upper = _mm512_set1_epi32(static_cast<int32_t>(0xffff0000u));
   const float* x[R];
   __m512 evens[R];
@@ -90,6 +94,7 @@ void bf16_part(const uint8_t* values, const uint16_t*, int64_t groups, const Inp
     evens[r] = odds[r] = _mm512_setzero_ps();
   }
   for (int64_t pair = 0; pair < 16 * groups; ++pair) {
+    if (later) fetch<64>(later + 64 * pair);
     const __m512i both = load(values + 64 * pair);
     const __m512 even = _mm512_castsi512_ps(_mm512_slli_epi32(both, 16));
     const __m512 odd = _mm512_castsi512_ps(_mm512_and_si512(both, upper));
@@ -101,7 +106,7 @@ void bf16_part(const uint8_t* values, const uint16_t*, int64_t groups, const Inp
   UNROLLED for (int r = 0; r < R; ++r) _mm512_storeu_ps(out + r * kStrip, _mm512_add_ps(evens[r], odds[r]));
 }
 
-using Part = void (*)(const uint8_t*, const uint16_t*, int64_t, const InputRows&, float*);
+using Part = void (*)(const uint8_t*, const uint16_t*, const uint8_t*, int64_t, const InputRows&, float*);
 
 struct Parts {
   Part eight, four, two, one;
@@ -121,11 +126,13 @@ void strip(const Matrix& matrix, int64_t index, const InputRows& inputs, float* 
   const Parts parts = parts_of(matrix.format);
   const uint8_t* values = matrix.values(index);
   const uint16_t* scales = matrix.scales(index);
+  const uint8_t* later = values + kAhead;  // the first pass over the strip asks for it
   for (int64_t r = 0; r < count;) {
     const int64_t left = count - r;
     const int64_t taken = left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
     const Part part = taken == 8 ? parts.eight : taken == 4 ? parts.four : taken == 2 ? parts.two : parts.one;
-    part(values, scales, matrix.groups(), inputs.part(r, taken), out + r * kStrip);
+    part(values, scales, later, matrix.groups(), inputs.part(r, taken), out + r * kStrip);
+    later = nullptr;
     r += taken;
   }
   if (matrix.multiplier != 1.0f) {

@@ -1,6 +1,6 @@
-"""The layers of a quantised model in the kernels' hands: each in two calls, between which nothing waits for Python.
+"""A quantised model in the kernels' hands: a step is one call, or where experts have to be fetched, a few a layer.
 
-Letters: T tokens, D width, H heads, C head size, E experts.
+Letters: T tokens, D width, H heads, C head size, E experts, R tokens sampled from, V vocabulary.
 """
 
 from __future__ import annotations
@@ -9,10 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from lindos.engine.cache import Pages
 from lindos.engine.network import Batch
+from lindos.engine.phases import Phases
 from lindos.engine.store import ExpertStore
 from lindos.kernels.packing import Packed
 from lindos.kernels.products import ExpertTable, NativeProducts
@@ -45,14 +48,31 @@ class PackedLayer:
     norms: dict[str, Tensor]
 
 
-class NativeLayers:
-    """What `PackedNetwork` asks of its layers, by the compiled kernels."""
+@dataclass(frozen=True)
+class PackedEnds:
+    """The weights before and after the layers, bf16 or int8."""
+
+    embedding: Packed
+    head: Packed
+    norm: Tensor
+
+
+class NativeNetwork:
+    """What `PackedNetwork` asks of its model, by the compiled kernels."""
 
     def __init__(
-        self, spec: ModelSpec, products: NativeProducts, layers: Sequence[PackedLayer], store: ExpertStore
+        self,
+        spec: ModelSpec,
+        products: NativeProducts,
+        layers: Sequence[PackedLayer],
+        ends: PackedEnds,
+        store: ExpertStore,
     ) -> None:
         self._spec = spec
         self._store = store
+        self._phases = Phases(spec)
+        self._pages: Pages | None = None
+        self._vocabulary = ends.head.rows
         self._network = products.network(_shape(spec))
         for layer in layers:
             self._network.add_layer(
@@ -62,12 +82,35 @@ class NativeLayers:
                 table=products.native_table(layer.experts),
                 shared=[] if layer.shared is None else [products.view(part) for part in layer.shared],
             )
+        self._network.set_ends(
+            products.view(ends.embedding),
+            products.view(ends.head),
+            ends.norm,
+            embedding_multiplier=spec.embedding_multiplier,
+            logit_multiplier=spec.logit_multiplier,
+            logit_cap=spec.logit_softcap or 0.0,
+        )
 
-    def run(self, h_TD: Tensor, batch: Batch, last: list[int]) -> Tensor:
-        """As `Network.run`, in one call, where all experts are in memory; `h_TD` is changed."""
-        out_RD = torch.empty(len(last), self._spec.width)
-        self._network.run(h_TD, batch.pages.layers, *self._places(batch), last, out_RD)
-        return out_RD
+    def forward(self, batch: Batch, last: list[int]) -> Tensor:
+        """As `Network.forward`, in one call, where all experts are in memory."""
+        if self._pages is not batch.pages:
+            self._network.keep_pages(batch.pages.layers)
+            self._pages = batch.pages
+        out_RV = np.empty((len(last), self._vocabulary), np.float32)
+        self._network.forward(batch.tokens, *self._places(batch), last, out_RV)
+        return torch.from_numpy(out_RV)
+
+    def embed(self, tokens: list[int]) -> Tensor:
+        """As `Network.embed`."""
+        h_TD = torch.empty(len(tokens), self._spec.width)
+        self._network.embed(tokens, h_TD)
+        return h_TD
+
+    def logits(self, h_RD: Tensor) -> Tensor:
+        """As `Network.logits`."""
+        out_RV = torch.empty(len(h_RD), self._vocabulary)
+        self._network.logits(h_RD, out_RV)
+        return out_RV
 
     def attend(self, layer: int, h_TD: Tensor, batch: Batch) -> Tensor:
         """As `Network.attend`."""
@@ -77,9 +120,10 @@ class NativeLayers:
 
     def _places(self, batch: Batch) -> tuple[Any, ...]:
         """Where the rows of a step stand, as the kernels take it."""
-        tables = batch.tables
-        temperatures_T = attention_temperature(batch.positions_T, self._spec.attention_temperature_length)
-        return tables.sequences, tables.blocks, tables.visible, *batch.phase, temperatures_T
+        tables, length, temperatures_T = batch.tables, self._spec.attention_temperature_length, None
+        if length:
+            temperatures_T = attention_temperature(batch.at, length)
+        return tables.sequences, tables.blocks, tables.visible, *self._phases.rows(batch.positions), temperatures_T
 
     def finish(self, layer: int, h_TD: Tensor, o_THC: Tensor) -> Tensor:
         """As `Network.finish`; `h_TD` is changed and given back."""
