@@ -61,7 +61,7 @@ class Event:
 
 class Outcome(NamedTuple):
     """What became of a piece of work: the token it led to, None for a prompt under way, and the logits [G, V] after
-    each of its guesses."""
+    each of its guesses, None without any."""
 
     work: Work
     found: Sampled | None = None
@@ -145,7 +145,8 @@ class EngineCore:
             if isinstance(found, Failed):
                 events.append(self._fail(item.request, found.reason))
             else:
-                done.append(Outcome(item, found, logits_RV[row + 1 : row + 1 + len(item.guesses)]))
+                after_GV = logits_RV[row + 1 : row + 1 + len(item.guesses)] if item.guesses else None
+                done.append(Outcome(item, found, after_GV))
         return done
 
     def _taken(self, work: Work, found: Sampled, more_GV: Tensor | None) -> list[Event]:

@@ -11,6 +11,7 @@ rounding that swaps two nearly equal probabilities does not change the choice.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -65,8 +66,8 @@ def _likeliest(scores_RV: Tensor) -> tuple[list[int], list[bool]]:
         return tokens_R.tolist(), torch.isfinite(values_R).tolist()
     # On a CPU PyTorch's argmax goes number by number: ten times as long as NumPy's.
     rows_RV = scores_RV.numpy()
-    tokens_R = rows_RV.argmax(axis=-1)
-    return tokens_R.tolist(), np.isfinite(rows_RV[np.arange(len(rows_RV)), tokens_R]).tolist()
+    tokens = [int(row_V.argmax()) for row_V in rows_RV]
+    return tokens, [math.isfinite(row_V[token]) for row_V, token in zip(rows_RV, tokens, strict=True)]
 
 
 def _draw_all(scores_RV: Tensor, requests: Sequence[Request], found: list[Sampled | Failed]) -> None:

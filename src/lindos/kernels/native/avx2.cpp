@@ -149,15 +149,15 @@ void bf16_part(const uint8_t* values, const uint16_t*, const uint8_t* later, int
 using Part = void (*)(const uint8_t*, const uint16_t*, const uint8_t*, int64_t, const InputRows&, int, float*);
 
 struct Parts {
-  Part four, two, one;
-  int halves;  // that `four` computes at a time
+  Part four, three, two, one;
+  int halves;  // that `four` and `three` compute at a time
 };
 
 Parts parts_of(Format format) {
   switch (format) {
-    case Format::int4: return {int4_part<4, 2>, int4_part<2, 2>, int4_part<1, 2>, 2};
-    case Format::int8: return {int8_part<4, 1>, int8_part<2, 2>, int8_part<1, 2>, 1};
-    default: return {bf16_part<4, 1>, bf16_part<2, 2>, bf16_part<1, 2>, 1};
+    case Format::int4: return {int4_part<4, 2>, int4_part<3, 2>, int4_part<2, 2>, int4_part<1, 2>, 2};
+    case Format::int8: return {int8_part<4, 1>, int8_part<3, 1>, int8_part<2, 2>, int8_part<1, 2>, 1};
+    default: return {bf16_part<4, 1>, bf16_part<3, 1>, bf16_part<2, 2>, bf16_part<1, 2>, 1};
   }
 }
 
@@ -168,19 +168,15 @@ void strip(const Matrix& matrix, int64_t index, const InputRows& inputs, float* 
   const uint16_t* scales = matrix.scales(index);
   const int64_t groups = matrix.groups(), count = inputs.count;
   const uint8_t* later = values + kAhead;  // the first pass over the strip asks for it
-  int64_t r = 0;
-  for (; count - r >= 4; r += 4) {
-    for (int half = 0; half < 2; half += parts.halves) {
-      parts.four(values, scales, later, groups, inputs.part(r, 4), half, out + r * kStrip);
+  for (int64_t r = 0, taken; r < count; r += taken) {
+    taken = std::min<int64_t>(count - r, 4);
+    const Part part = taken == 4 ? parts.four : taken == 3 ? parts.three : taken == 2 ? parts.two : parts.one;
+    const int halves = taken > 2 ? parts.halves : 2;
+    for (int half = 0; half < 2; half += halves) {
+      part(values, scales, later, groups, inputs.part(r, taken), half, out + r * kStrip);
       later = nullptr;
     }
   }
-  if (count - r >= 2) {
-    parts.two(values, scales, later, groups, inputs.part(r, 2), 0, out + r * kStrip);
-    later = nullptr;
-    r += 2;
-  }
-  if (count > r) parts.one(values, scales, later, groups, inputs.part(r, 1), 0, out + r * kStrip);
   if (matrix.multiplier != 1.0f) {
     for (int64_t i = 0; i < count * kStrip; ++i) out[i] *= matrix.multiplier;
   }

@@ -70,8 +70,8 @@ void Experts::in_passes(Pool& pool, const Isa& isa, const Matrix& first, int64_t
   int64_t most = 0;
   for (const Part& part : parts_) most = std::max(most, part.count);
   const int64_t strips = first.strips(), total = strips * static_cast<int64_t>(used_.size());
-  const int64_t grain = strip_grain(first, pass_of(isa, first, most), total, static_cast<int>(pieces) * pool.threads());
-  pool.each(total, grain, [&](int64_t begin, int64_t end, int) {
+  const Pieces cut = strip_pieces(isa, first, most, total, static_cast<int>(pieces) * pool.threads());
+  pool.each(total, cut, [&](int64_t begin, int64_t end, int) {
     for (int64_t task = begin, taken; task < end; task += taken) {
       const auto index = static_cast<size_t>(task / strips);
       const int64_t strip = task % strips, rows = parts_[index].count;

@@ -1,5 +1,6 @@
 #include "pool.hpp"
 
+#include <algorithm>
 #include <chrono>
 
 #if defined(__linux__)
@@ -63,10 +64,14 @@ Pool::~Pool() {
 }
 
 void Pool::take(int thread) {
-  for (;;) {
-    const int64_t begin = next_.fetch_add(grain_, std::memory_order_relaxed);
-    if (begin >= total_) return;
-    (*work_)(begin, begin + grain_ < total_ ? begin + grain_ : total_, thread);
+  const int64_t shares = 2 * threads();
+  int64_t begin = next_.load(std::memory_order_relaxed);
+  while (begin < total_) {
+    const int64_t size = std::clamp((total_ - begin) / shares, pieces_.least, pieces_.most);
+    const int64_t end = std::min(begin + size, total_);
+    if (!next_.compare_exchange_weak(begin, end, std::memory_order_relaxed)) continue;
+    (*work_)(begin, end, thread);
+    begin = next_.load(std::memory_order_relaxed);
   }
 }
 
@@ -87,15 +92,15 @@ void Pool::serve(int thread) {
   }
 }
 
-void Pool::each(int64_t total, int64_t grain, const std::function<void(int64_t, int64_t, int)>& work) {
+void Pool::each(int64_t total, Pieces pieces, const std::function<void(int64_t, int64_t, int)>& work) {
   if (total <= 0) return;
-  if (workers_.empty() || total <= grain) {
+  if (workers_.empty() || total <= pieces.least) {
     work(0, total, 0);
     return;
   }
   work_ = &work;
   total_ = total;
-  grain_ = grain;
+  pieces_ = pieces;
   next_.store(0, std::memory_order_relaxed);
   busy_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
   round_.fetch_add(1, std::memory_order_release);

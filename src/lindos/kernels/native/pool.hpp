@@ -10,6 +10,12 @@
 
 namespace lindos {
 
+// How work is cut: into large pieces first, towards the end into smaller ones, so that all threads end together however
+// unlike the pieces are.
+struct Pieces {
+  int64_t least, most;
+};
+
 class Pool {
  public:
   // `threads` in all, the caller's among them; bound to the cores this process may use, where the system can.
@@ -20,8 +26,11 @@ class Pool {
 
   int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
-  // Calls work(begin, end, thread) until [0, total) is done, in pieces of at most `grain`; returns when all is.
-  void each(int64_t total, int64_t grain, const std::function<void(int64_t, int64_t, int)>& work);
+  // Calls work(begin, end, thread) until [0, total) is done, in pieces of `grain`; returns when all is.
+  void each(int64_t total, int64_t grain, const std::function<void(int64_t, int64_t, int)>& work) {
+    each(total, Pieces{grain, grain}, work);
+  }
+  void each(int64_t total, Pieces pieces, const std::function<void(int64_t, int64_t, int)>& work);
 
  private:
   void serve(int thread);
@@ -30,7 +39,7 @@ class Pool {
   std::vector<std::thread> workers_;
   const std::function<void(int64_t, int64_t, int)>* work_ = nullptr;
   int64_t total_ = 0;
-  int64_t grain_ = 1;
+  Pieces pieces_{1, 1};
   alignas(64) std::atomic<int64_t> next_{0};
   alignas(64) std::atomic<uint32_t> round_{0};
   alignas(64) std::atomic<int> busy_{0};

@@ -116,9 +116,14 @@ float* room_for_sums(const Pass& pass, int64_t passes) {
   return held.at_least(passes * pass.numbers());
 }
 
-int64_t strip_grain(const Matrix& matrix, const Pass& pass, int64_t strips, int threads) {
-  const int64_t by_size = std::max<int64_t>(1, (int64_t{1} << 18) / std::max<int64_t>(1, matrix.strip_bytes()));
-  return std::max<int64_t>(1, std::min(std::max(pass.strips, by_size), strips / (4 * threads)));
+Pieces strip_pieces(const Isa& isa, const Matrix& matrix, int64_t rows, int64_t strips, int threads) {
+  const auto of_size = [&](int64_t bytes) { return std::max<int64_t>(1, bytes / matrix.strip_bytes()); };
+  const Pass pass = pass_of(isa, matrix, rows);
+  const int64_t share = std::max<int64_t>(1, strips / (4 * threads));
+  const int64_t most = std::min(std::max(pass.strips, of_size(1 << 18)), share);
+  // Rounded inputs are read anew for each piece: those of many rows are worth a whole pass.
+  const int64_t least = rows >= isa.many ? pass.strips : of_size(1 << 14);
+  return {std::min(least, most), most};
 }
 
 void multiply(Pool& pool, const Isa& isa, Inputs& inputs, const float* x, int64_t rows, int64_t columns,
@@ -129,8 +134,7 @@ void multiply(Pool& pool, const Isa& isa, Inputs& inputs, const float* x, int64_
   const Pass pass = pass_of(isa, products[0].matrix, rows);
   int64_t strips = 0;
   for (const Product& product : products) strips += product.matrix.strips();
-  const int64_t grain = strip_grain(products[0].matrix, pass, strips, pool.threads());
-  pool.each(strips, grain, [&](int64_t begin, int64_t end, int) {
+  pool.each(strips, strip_pieces(isa, products[0].matrix, rows, strips, pool.threads()), [&](int64_t begin, int64_t end, int) {
     float* sums = room_for_sums(pass, 1);
     for (int64_t strip = begin, taken; strip < end; strip += taken) {
       int64_t local = strip;

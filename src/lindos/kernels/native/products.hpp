@@ -69,7 +69,8 @@ struct Product {
 void multiply(Pool& pool, const Isa& isa, Inputs& inputs, const float* x, int64_t rows, int64_t columns,
               const std::vector<Product>& products);
 
-// Strips a thread takes at a time: about a quarter of a megabyte or a pass, and enough pieces for all threads.
-int64_t strip_grain(const Matrix& matrix, const Pass& pass, int64_t strips, int threads);
+// Strips a thread takes at a time, of `strips` in all: at most about a quarter of a megabyte or a pass, and no larger a
+// share than leaves enough pieces for `threads`; towards the end less.
+Pieces strip_pieces(const Isa& isa, const Matrix& matrix, int64_t rows, int64_t strips, int threads);
 
 }  // namespace lindos
