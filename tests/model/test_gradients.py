@@ -175,7 +175,8 @@ def test_grouped_products_on_an_accelerator_equal_those_on_the_processor():
     x, dy = torch.randn(64, 32).bfloat16(), torch.randn(64, 48).bfloat16()
     w = torch.randn(4, 32, 48).bfloat16()
     there = [t.cuda() for t in (x, dy, w)]
-    found = grouped_product(there[0], there[2], sizes), grouped_weight_gradient(there[0], there[1], sizes)
+    ends = torch.tensor(sizes, device="cuda").cumsum(0, dtype=torch.int32)
+    found = grouped_product(there[0], there[2], ends), grouped_weight_gradient(there[0], there[1], ends)
     wanted = grouped_product(x, w, sizes), grouped_weight_gradient(x, dy, sizes)
     for a, b in zip(found, wanted, strict=True):
         torch.testing.assert_close(a.cpu(), b, atol=0.05, rtol=0.02)

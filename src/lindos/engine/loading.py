@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from lindos.engine.accelerated import MARGIN, AcceleratedNetwork
 from lindos.engine.blocks import BlockPool
 from lindos.engine.budget import MemoryPlan, Wanted, Weights, divide, process_bytes, step_bytes
 from lindos.engine.core import EngineCore
@@ -77,13 +78,14 @@ def load_engine(model: Path, options: EngineOptions, report: Report) -> LoadedEn
         network: TorchNetwork | PackedNetwork = _packed_network(packed, kernels, threads, sizes.slots, report)
         experts = network.store.stats
     else:
-        network = TorchNetwork(fill(_Watched(source, report), dtype=dtype, device=device))
+        kind = AcceleratedNetwork if device.type == "cuda" else TorchNetwork
+        network = kind(fill(_Watched(source, report), dtype=dtype, device=device))
         sizes = _unpacked_sizes(spec, options, context, network.kv_dtype, device)
         experts = None
     pool = BlockPool(sizes.kv_tokens, reuse=options.prefix_reuse)
     runner = Runner(network, pool.total)
     report("trying it out", 0.95)
-    _try_out(runner, pool)
+    _try_out(runner, pool, decode=device.type == "cuda")
     scheduler = Scheduler(
         pool,
         max_running=options.max_running,
@@ -221,11 +223,16 @@ class _Watched(TensorSource):
         return block
 
 
-def _try_out(runner: Runner, pool: BlockPool) -> None:
-    """One step, so that the first user does not pay for first-time work, and broken weights show at once."""
+def _try_out(runner: Runner, pool: BlockPool, *, decode: bool) -> None:
+    """One step, so that the first user does not pay for first-time work, and broken weights show at once.
+
+    With `decode` also the last token alone: the first graph is captured.
+    """
     probe = Request(0, [1, 2], 1, Sampling(), OutputText(None, ()), blocks=pool.take(1))
     if not bool(torch.isfinite(runner.run([Work(probe, 0, 2)])).all()):
         raise EngineError("the weights give logits that are not finite: the model's files are damaged")
+    if decode:
+        runner.run([Work(probe, 1, 2)])
     pool.give(probe.blocks)
 
 
@@ -270,9 +277,16 @@ def _kv_tokens(spec: ModelSpec, options: EngineOptions, context: int, dtype: tor
                 "raise kv_tokens or lower context"
             )
         return options.kv_tokens
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_memory()
-    fitting = free // 4 // _kv_bytes(spec, dtype)
+    fitting = _free(device) // 4 // _kv_bytes(spec, dtype)
     return max(context, min(options.max_running * context, fitting))
+
+
+def _free(device: torch.device) -> int:
+    """Bytes for the cache and what steps compute; on an accelerator without those that graphs take."""
+    if device.type != "cuda":
+        return available_memory()
+    free = torch.cuda.mem_get_info(device)[0]
+    return free - min(MARGIN, free // 2)
 
 
 def _kv_bytes(spec: ModelSpec, dtype: torch.dtype) -> int:

@@ -167,13 +167,17 @@ class Network(Protocol):
 def attend_pieces(layer: int, q_THC: Tensor, k_TKC: Tensor, v_TKC: Tensor, batch: Batch, spec: ModelSpec) -> Tensor:
     """Attention request by request, [T, H, C]; keys and values go into the cache first."""
     pages = batch.pages.layers[layer]
-    kv_2KTC = torch.stack((k_TKC, v_TKC)).transpose(1, 2)
-    pages.flatten(2, 3).index_copy_(2, batch.slots, kv_2KTC)
+    write(pages, batch.slots, k_TKC, v_TKC)
     o_THC = torch.empty_like(q_THC)
     for piece, gather in zip(batch.pieces, batch.gathers, strict=True):
         rows = slice(piece.first, piece.first + piece.rows)
         o_THC[rows] = attend(q_THC[rows], gather(pages), gather.visible, spec)
     return o_THC
+
+
+def write(pages: Tensor, slots_T: Tensor, k_TKC: Tensor, v_TKC: Tensor) -> None:
+    """Put keys and values where they belong in a layer's pages."""
+    pages.flatten(2, 3).index_copy_(2, slots_T, torch.stack((k_TKC, v_TKC)).transpose(1, 2))
 
 
 def forward_by_layers(network: Network, batch: Batch, last: list[int]) -> Tensor:

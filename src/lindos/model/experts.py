@@ -21,6 +21,9 @@ from lindos.specs import ModelSpec
 
 ROW_QUANTUM = 64
 
+Groups = list[int] | Tensor
+"""The rows of each expert, known to the host; or where they end, int32 [E], which stays on the device."""
+
 
 class Routing(NamedTuple):
     """Where each token goes.
@@ -50,12 +53,12 @@ class Dispatch(NamedTuple):
     """Which row of the sorted block holds what.
 
     `token_P` [P] is the token each row copies (padding rows copy token 0 and are never read back), `row_R` [T*k] the
-    row of each token's i-th choice, `sizes` the rows of each expert, padding included.
+    row of each token's i-th choice, `groups` tells the rows of each expert, padding included.
     """
 
     token_P: Tensor
     row_R: Tensor
-    sizes: list[int]
+    groups: Groups
 
 
 def dispatch(chosen_Tk: Tensor, experts: int, quantum: int) -> Dispatch:
@@ -73,6 +76,17 @@ def dispatch(chosen_Tk: Tensor, experts: int, quantum: int) -> Dispatch:
     return Dispatch(token_P, row_R, padded.tolist())
 
 
+def dispatch_on_device(chosen_Tk: Tensor, experts: int) -> Dispatch:
+    """Sort choices by expert, without padding; no shape and no number hangs on the choices, so the host never waits."""
+    chosen = chosen_Tk.flatten()
+    order_R = torch.argsort(chosen, stable=True)
+    rows = torch.arange(len(chosen), device=chosen.device)
+    row_R = torch.empty_like(order_R).scatter_(0, order_R, rows)
+    numbers_E = torch.arange(experts, device=chosen.device)
+    ends_E = torch.searchsorted(chosen[order_R], numbers_E, right=True, out_int32=True)
+    return Dispatch(order_R // chosen_Tk.shape[1], row_R, ends_E)
+
+
 def row_quantum(tokens: int, spec_experts: int, device: torch.device) -> int:
     """Rows an expert's block is rounded up to.
 
@@ -83,41 +97,50 @@ def row_quantum(tokens: int, spec_experts: int, device: torch.device) -> int:
 
 
 def mix_experts(
-    x_TD: Tensor, routing: Routing, gate_EDF: Tensor, up_EDF: Tensor, down_EFD: Tensor, activation: str
+    x_TD: Tensor,
+    routing: Routing,
+    gate_EDF: Tensor,
+    up_EDF: Tensor,
+    down_EFD: Tensor,
+    activation: str,
+    *,
+    on_device: bool | None = None,
 ) -> Tensor:
-    """sum over the chosen experts of gate * down(act(gate(x)) * up(x)); [T, D] in the dtype of `x`."""
+    """sum over the chosen experts of gate * down(act(gate(x)) * up(x)); [T, D] in the dtype of `x`.
+
+    `on_device` chooses between the two ways to sort; None takes the one that suits the device.
+    """
     experts = gate_EDF.shape[0]
-    plan = dispatch(routing.chosen, experts, row_quantum(routing.chosen.numel(), experts, x_TD.device))
+    if x_TD.is_cuda if on_device is None else on_device:
+        plan = dispatch_on_device(routing.chosen, experts)
+    else:
+        plan = dispatch(routing.chosen, experts, row_quantum(routing.chosen.numel(), experts, x_TD.device))
     gates_Tk = routing.gates.to(x_TD.dtype)
     return _MixExperts.apply(
-        x_TD, gates_Tk, plan.token_P, plan.row_R, plan.sizes, gate_EDF, up_EDF, down_EFD, activation
+        x_TD, gates_Tk, plan.token_P, plan.row_R, plan.groups, gate_EDF, up_EDF, down_EFD, activation
     )
 
 
-def grouped_product(x_PD: Tensor, w_EDF: Tensor, sizes: list[int]) -> Tensor:
-    """Rows of expert e times w[e]; rows are sorted by expert, `sizes` says how many each has. [P, F]."""
-    if x_PD.is_cuda:
-        return functional.grouped_mm(x_PD, w_EDF, offs=_ends(sizes, x_PD.device))
+def grouped_product(x_PD: Tensor, w_EDF: Tensor, groups: Groups) -> Tensor:
+    """Rows of expert e times w[e]; rows are sorted by expert, `groups` says which each has. [P, F]."""
+    if isinstance(groups, Tensor):
+        return functional.grouped_mm(x_PD, w_EDF, offs=groups)
     # On a CPU torch's grouped product is this loop with an allocation per expert; writing into one output is faster.
     out_PF = x_PD.new_empty(x_PD.shape[0], w_EDF.shape[2])
-    for x, w, out in zip(x_PD.split(sizes), w_EDF.unbind(), out_PF.split(sizes), strict=True):
+    for x, w, out in zip(x_PD.split(groups), w_EDF.unbind(), out_PF.split(groups), strict=True):
         if len(x):
             torch.mm(x, w, out=out)
     return out_PF
 
 
-def grouped_weight_gradient(x_PD: Tensor, dy_PF: Tensor, sizes: list[int]) -> Tensor:
+def grouped_weight_gradient(x_PD: Tensor, dy_PF: Tensor, groups: Groups) -> Tensor:
     """For each expert, its rows' x^T · dy: [E, D, F]; zero for an expert without rows."""
-    if x_PD.is_cuda:
-        return functional.grouped_mm(x_PD.t(), dy_PF, offs=_ends(sizes, x_PD.device))
-    out_EDF = x_PD.new_empty(len(sizes), x_PD.shape[1], dy_PF.shape[1])
-    for x, dy, out in zip(x_PD.split(sizes), dy_PF.split(sizes), out_EDF.unbind(), strict=True):
+    if isinstance(groups, Tensor):
+        return functional.grouped_mm(x_PD.t(), dy_PF, offs=groups)
+    out_EDF = x_PD.new_empty(len(groups), x_PD.shape[1], dy_PF.shape[1])
+    for x, dy, out in zip(x_PD.split(groups), dy_PF.split(groups), out_EDF.unbind(), strict=True):
         torch.mm(x.t(), dy, out=out)
     return out_EDF
-
-
-def _ends(sizes: list[int], device: torch.device) -> Tensor:
-    return torch.tensor(sizes, dtype=torch.int32, device=device).cumsum(0, dtype=torch.int32)
 
 
 class _MixExperts(torch.autograd.Function):
@@ -128,7 +151,7 @@ class _MixExperts(torch.autograd.Function):
         gates_Tk: Tensor,
         token_P: Tensor,
         row_R: Tensor,
-        sizes: list[int],
+        groups: Groups,
         gate_EDF: Tensor,
         up_EDF: Tensor,
         down_EFD: Tensor,
@@ -136,12 +159,12 @@ class _MixExperts(torch.autograd.Function):
     ) -> Tensor:
         tokens, chosen = gates_Tk.shape
         x_PD = x_TD.index_select(0, token_P)
-        g_PF = grouped_product(x_PD, gate_EDF, sizes)
-        u_PF = grouped_product(x_PD, up_EDF, sizes)
-        y_PD = grouped_product(gated_forward(g_PF, u_PF, activation), down_EFD, sizes)
+        g_PF = grouped_product(x_PD, gate_EDF, groups)
+        u_PF = grouped_product(x_PD, up_EDF, groups)
+        y_PD = grouped_product(gated_forward(g_PF, u_PF, activation), down_EFD, groups)
         y_TkD = y_PD.index_select(0, row_R).view(tokens, chosen, -1)
         ctx.save_for_backward(x_PD, g_PF, u_PF, y_TkD, gates_Tk, row_R, gate_EDF, up_EDF, down_EFD)
-        ctx.sizes, ctx.activation = sizes, activation
+        ctx.groups, ctx.activation = groups, activation
         out_TD = y_TkD[:, 0] * gates_Tk[:, :1]
         for i in range(1, chosen):
             out_TD.addcmul_(y_TkD[:, i], gates_Tk[:, i : i + 1])
@@ -149,19 +172,19 @@ class _MixExperts(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        dout_TD, sizes = grads[0], ctx.sizes
+        dout_TD, groups = grads[0], ctx.groups
         x_PD, g_PF, u_PF, y_TkD, gates_Tk, row_R, gate_EDF, up_EDF, down_EFD = ctx.saved_tensors
         tokens, chosen = gates_Tk.shape
         dgates_Tk = (y_TkD * dout_TD[:, None]).sum(-1)
         dy_RD = (dout_TD[:, None] * gates_Tk[..., None]).flatten(0, 1)
         # Padding rows get no gradient, so what they computed leaves no mark on the weights.
         dy_PD = torch.zeros_like(x_PD).index_copy_(0, row_R, dy_RD)
-        dh_PF = grouped_product(dy_PD, down_EFD.transpose(1, 2), sizes)
+        dh_PF = grouped_product(dy_PD, down_EFD.transpose(1, 2), groups)
         dg_PF, du_PF, h_PF = gated_backward(dh_PF, g_PF, u_PF, ctx.activation)
-        ddown_EFD = grouped_weight_gradient(h_PF, dy_PD, sizes)
-        dup_EDF = grouped_weight_gradient(x_PD, du_PF, sizes)
-        dgate_EDF = grouped_weight_gradient(x_PD, dg_PF, sizes)
-        dx_PD = grouped_product(dg_PF, gate_EDF.transpose(1, 2), sizes)
-        dx_PD += grouped_product(du_PF, up_EDF.transpose(1, 2), sizes)
+        ddown_EFD = grouped_weight_gradient(h_PF, dy_PD, groups)
+        dup_EDF = grouped_weight_gradient(x_PD, du_PF, groups)
+        dgate_EDF = grouped_weight_gradient(x_PD, dg_PF, groups)
+        dx_PD = grouped_product(dg_PF, gate_EDF.transpose(1, 2), groups)
+        dx_PD += grouped_product(du_PF, up_EDF.transpose(1, 2), groups)
         dx_TD = dx_PD.index_select(0, row_R).view(tokens, chosen, -1).sum(1)
         return dx_TD, dgates_Tk, None, None, None, dgate_EDF, dup_EDF, ddown_EFD, None

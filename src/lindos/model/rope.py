@@ -22,13 +22,13 @@ def rotary_phase(
     exponent = torch.arange(0, head_size, 2, dtype=torch.float32, device=positions_T.device) / head_size
     angle = positions_T.float()[..., None] / (base**exponent)
     if scaling is not None:
-        angle = angle * _slowing(head_size, base, scaling).to(angle.device)
+        angle = angle * _slowing(head_size, base, scaling, angle.device)
     angle = torch.cat((angle, angle), dim=-1)
     factor = 1.0 if scaling is None else scaling.attention_factor or 0.1 * math.log(scaling.factor) + 1.0
     return (angle.cos(), angle.sin()) if factor == 1.0 else (angle.cos() * factor, angle.sin() * factor)
 
 
-def _slowing(head_size: int, base: float, scaling: RopeScaling) -> Tensor:
+def _slowing(head_size: int, base: float, scaling: RopeScaling, device: torch.device) -> Tensor:
     """What each pair's frequency is multiplied with, from 1 (kept) to 1/factor (interpolated): fp32 [head_size / 2].
 
     Between the two pairs that turn `beta_fast` and `beta_slow` times within the original sequence, rounded outwards as
@@ -40,7 +40,7 @@ def _slowing(head_size: int, base: float, scaling: RopeScaling) -> Tensor:
 
     first = max(math.floor(pair(scaling.beta_fast)), 0)
     last = min(math.ceil(pair(scaling.beta_slow)), head_size - 1)
-    pairs = torch.arange(head_size // 2, dtype=torch.float32)
+    pairs = torch.arange(head_size // 2, dtype=torch.float32, device=device)
     slowed = ((pairs - first) / (last - first if last != first else 0.001)).clamp(0, 1)
     return 1 - slowed * (1 - 1 / scaling.factor)
 
