@@ -1,6 +1,6 @@
 """The engine beside llama.cpp and transformers on this machine, in turn, held to its targets.
 
-    python -m benchmarks.engine --json FILE [--only decode,prefill,memory,sweep,loading] [--sizes 408m,10b] [--quick]
+    python -m benchmarks.engine --json FILE [--only decode,prefill,...] [--sizes 408m,10b] [--quick]
 
 Builds the peers and makes the models where they are missing. See docs/benchmarks.md.
 """
@@ -20,12 +20,20 @@ from benchmarks.engine.decode import decode
 from benchmarks.engine.loading import loading
 from benchmarks.engine.memory import memory
 from benchmarks.engine.picture import draw
+from benchmarks.engine.prediction import prediction
 from benchmarks.engine.prefill import prefill
 from benchmarks.engine.shapes import SHAPES, described
 from benchmarks.engine.sweep import sweep
 from lindos.kernels import probe, usable_cores
 
-PARTS = {"decode": decode, "prefill": prefill, "memory": memory, "sweep": sweep, "loading": loading}
+PARTS = {
+    "decode": decode,
+    "prefill": prefill,
+    "memory": memory,
+    "sweep": sweep,
+    "loading": loading,
+    "prediction": prediction,
+}
 
 
 def parsed(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from lindos.kernels import Probe, available_memory, probe, this_machine, usable_cores
+from lindos.kernels.choosing import VARIABLE, chosen_kernels
 from lindos.kernels.disk import in_memory, measure_disk
 from lindos.kernels.probe import _instructions, _processor
+from lindos.kernels.rates import ROWS, kernel_rates
 from lindos.specs import Precision, SpecError
 
 
@@ -33,6 +35,23 @@ def test_numbers_are_sane_and_no_file_stays(measured):
     assert found.disk_bandwidth > 1e6 or "not measured" in found.disk_note
     assert list(folder.iterdir()) == []
     assert Probe.model_validate_json(found.model_dump_json()) == found
+
+
+def test_kernels_are_measured_as_the_engine_uses_them(measured):
+    found, _ = measured
+    if chosen_kernels() == "torch":
+        assert found.kernel_rates == ()
+        return
+    assert {(rate.precision, rate.rows) for rate in found.kernel_rates} == {
+        (precision, rows) for precision in (Precision.INT8, Precision.INT4) for rows in ROWS
+    }
+    assert all(1e6 < rate.weights_per_second < 1e14 for rate in found.kernel_rates)
+
+
+def test_without_kernels_there_is_nothing_to_measure(monkeypatch):
+    for wanted in ("torch", "no-such-kernels"):
+        monkeypatch.setenv(VARIABLE, wanted)
+        assert kernel_rates(1, 1 << 30, 0.1) == ()
 
 
 def test_it_is_a_machine_the_planner_knows(measured):

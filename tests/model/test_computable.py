@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from lindos.model import Transformer
-from lindos.model.computable import COMPUTED, check_computable
 from lindos.model.formats import open_source, save_model
 from lindos.specs import LatentAttention, ModelSpec, SpecError, load_model_spec
+from lindos.specs.computable import COMPUTED, check_computable
 from tests.model.checkpoints import random_model, tiny_spec
 
 OTHERWISE = {

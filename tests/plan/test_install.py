@@ -13,9 +13,6 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from lindos.cli import plan_install as command
-from lindos.kernels import Probe
-from lindos.plan.constants import shipped_constants
-from lindos.plan.install.here import decode_here, here_precisions
 from lindos.plan.install.install import INTERACTIVE, Figure, InstallPlan, plan_install
 from lindos.plan.money import (
     HourPrice,
@@ -44,7 +41,6 @@ from lindos.specs import (
     Cluster,
     Fabric,
     Machine,
-    ModelSpec,
     Precision,
     SpecError,
     catalog_clusters,
@@ -52,6 +48,7 @@ from lindos.specs import (
     load_machine,
     load_model_spec,
 )
+from tests.plan.test_here import here
 
 BOTH = (Precision.INT8, Precision.INT4)
 
@@ -62,14 +59,6 @@ app.command("machines")(command.machines)
 
 def invoke(*words: str):
     return CliRunner().invoke(app, list(words))
-
-
-def here(**fields) -> Probe:
-    known = {
-        "processor": "Some Processor", "cores": 8, "instructions": ("avx2",), "memory_available": 16e9,
-        "memory_bandwidth": 40e9, "matrix_flops": 500e9, "call_seconds": 5e-7, "disk_note": "not measured: a test",
-    }  # fmt: skip
-    return Probe.model_validate({**known, **fields})
 
 
 @pytest.fixture(scope="module")
@@ -196,41 +185,6 @@ def test_the_page_stands_alone(grok):
     assert len(figures) == 5
     for figure in figures:
         assert json.loads(figure.split(">", 1)[1])["data"]
-
-
-# Lindos's own engine.
-
-
-def test_this_machine_says_why_its_engine_does_not_run_a_model():
-    constants = shipped_constants()
-    found = decode_here(load_model_spec("grok-1"), here(), Precision.BF16, 1, 1024, constants)
-    assert not found.fits
-    assert "today's engine keeps all weights in memory" in found.reason
-    found = decode_here(load_model_spec("deepseek-v3"), here(), Precision.BF16, 1, 1024, constants)
-    assert "does not compute" in found.reason
-    assert "latent attention" in found.reason
-
-
-def test_this_machine_is_as_fast_as_memory_and_dispatch_allow(tiny_spec: ModelSpec):
-    constants = shipped_constants()
-    pebble = load_model_spec("pebble")
-    assert here_precisions(pebble, here())[0] is Precision.FP32
-    one = decode_here(pebble, here(), Precision.FP32, 1, 256, constants)
-    assert one.fits
-    assert one.from_memory
-    assert one.step_seconds == pytest.approx(sum(part.seconds for part in one.parts) + one.launch_seconds)
-    assert (
-        decode_here(pebble, here(memory_bandwidth=80e9), Precision.FP32, 1, 256, constants).step_seconds
-        < one.step_seconds
-    )
-    assert (
-        decode_here(pebble, here(call_seconds=1e-6), Precision.FP32, 1, 256, constants).step_seconds > one.step_seconds
-    )
-    assert decode_here(pebble, here(), Precision.BF16, 1, 256, constants).step_seconds > one.step_seconds
-    many = decode_here(pebble, here(), Precision.FP32, 8, 256, constants)
-    assert many.tokens_per_second > one.tokens_per_second
-    wide = here(instructions=("amx_bf16",), memory_available=400e9)
-    assert here_precisions(load_model_spec("mixtral-8x7b"), wide)[0] is Precision.BF16
 
 
 # Money.

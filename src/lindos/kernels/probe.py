@@ -1,7 +1,7 @@
 """What this machine's memory, matrix units and disk do, measured in seconds and without PyTorch.
 
-Rates are the best of several short runs: other work on the machine can only make a run slower. Bandwidths are decimal
-bytes per second; a byte counts once, when it is read.
+Rates are the best of several short runs, as other work on the machine can only make a run slower; those of the engine's
+kernels are medians. Bandwidths are decimal bytes per second; a byte counts once, when it is read.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pydantic import Field
 
 from lindos.kernels.disk import measure_disk
 from lindos.kernels.limits import available_memory, usable_cores
+from lindos.kernels.rates import KernelRate, kernel_rates
 from lindos.specs import Machine, Precision, Spec, SpecError
 
 Positive = Annotated[float, Field(gt=0)]
@@ -47,6 +48,8 @@ class Probe(Spec):
     """Operations per second of an fp32 matrix product (a multiply-add is two), by NumPy's BLAS."""
     call_seconds: Positive
     """One call of a NumPy function on 64 numbers: how fast one core gets through what is not arithmetic."""
+    kernel_rates: tuple[KernelRate, ...] = ()
+    """What the native kernels reach; empty where there are none."""
     disk_bandwidth: NotNegative = 0.0
     """Bytes per second of large parallel reads; 0 where it was not measured."""
     disk_free: NotNegative = 0.0
@@ -71,8 +74,10 @@ def probe(disk: Path | None = None, seconds: float = 3.0) -> Probe:
         raise SpecError(f"a probe takes 0.1 to 15 seconds, not {seconds:g}")
     started = time.perf_counter()
     cores, memory = usable_cores(), available_memory()
-    bandwidth = _memory_bandwidth(cores, min(SWEPT, memory // 8), seconds / 4)
-    flops = _matrix_flops(seconds / 5)
+    bandwidth = _memory_bandwidth(cores, min(SWEPT, memory // 8), seconds / 6)
+    rates = kernel_rates(cores, memory, seconds / 5)
+    call = _call_seconds()
+    flops = _matrix_flops(seconds / 8)  # after the others: the threads of a BLAS stay awake for a while
     reading = measure_disk(disk, seconds / 2)
     return Probe(
         processor=_processor(),
@@ -81,7 +86,8 @@ def probe(disk: Path | None = None, seconds: float = 3.0) -> Probe:
         memory_available=memory,
         memory_bandwidth=bandwidth,
         matrix_flops=flops,
-        call_seconds=_call_seconds(),
+        call_seconds=call,
+        kernel_rates=rates,
         disk_bandwidth=reading.bandwidth,
         disk_free=reading.free,
         disk_note=reading.note,

@@ -17,12 +17,12 @@ from torch import Tensor, nn
 
 from lindos.model.attention import attention, attention_temperature
 from lindos.model.cache import KVCache
-from lindos.model.computable import check_computable
 from lindos.model.experts import Routing, mix_experts, route
 from lindos.model.mlp import gated_mlp
 from lindos.model.norm import rms_norm
 from lindos.model.rope import rotary_phase, rotate
 from lindos.specs import ModelSpec
+from lindos.specs.computable import check_computable
 
 Trace = dict[str, Tensor]
 """Intermediates by name, filled when a caller passes one in; for tests, logs and curious people."""

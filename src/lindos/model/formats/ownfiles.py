@@ -11,7 +11,6 @@ from typing import Any
 
 from torch import Tensor
 
-from lindos.model.computable import check_computable
 from lindos.model.formats.arrays import ArrayRef
 from lindos.model.formats.fields import lindos_fields, read_fields, read_table
 from lindos.model.formats.int8 import scale_fits
@@ -20,6 +19,7 @@ from lindos.model.formats.sizes import check_shapes, resolve
 from lindos.model.formats.source import FormatError, TensorInfo, TensorSource
 from lindos.model.formats.tensorfiles import read_headers
 from lindos.specs import ModelSpec
+from lindos.specs.computable import check_computable
 
 FORMAT = "lindos-1"
 

@@ -21,13 +21,13 @@ from torch import Tensor
 
 from lindos.kernels.packing import LAYOUT_VERSION, STRIP, Format, Packed, packed_bytes
 from lindos.kernels.quantising import weights_of
-from lindos.model.computable import check_computable
 from lindos.model.formats.arrays import ArrayRef
 from lindos.model.formats.fields import read_table
 from lindos.model.formats.names import expected_shapes, stays_fp32
 from lindos.model.formats.source import FormatError, TensorInfo, TensorSource
 from lindos.model.formats.tensorfiles import read_headers
 from lindos.specs import ModelSpec
+from lindos.specs.computable import check_computable
 
 FORMAT = "lindos-packed-1"
 ALIGNMENT = 4096

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lindos.model.computable import check_computable, check_fields
 from lindos.model.formats.families import RELEASE
 from lindos.model.formats.fields import ALIASES
 from lindos.model.formats.names import expected_shapes
 from lindos.model.formats.source import FormatError, TensorInfo
 from lindos.specs import ModelSpec, SpecError, catalog_models
+from lindos.specs.computable import check_computable, check_fields
 
 NOT_IN_SHAPES = ("head_size", "experts_per_token", "sequence")
 RELEASE_NOT_IN_SHAPES = ("embedding_multiplier", "logit_multiplier")

@@ -1,7 +1,8 @@
 """Speed of Lindos's own engine on the machine at hand, from what a probe measured.
 
-Today's engine keeps all weights in memory, in fp32 or bf16, and runs PyTorch's operations one by one. A step is the
-bytes it reads, its arithmetic, and its calls: PyTorch's dispatch costs as much as the bytes in small models.
+Quantised models are `packed.py`'s. Of others the engine keeps all weights in memory, in fp32 or bf16, and runs
+PyTorch's operations one by one: a step is the bytes it reads, its arithmetic, and its calls, as PyTorch's dispatch
+costs as much as the bytes in small models.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from collections.abc import Mapping
 
 from lindos.kernels import Probe
 from lindos.plan.install.decode import Decode, Part
+from lindos.plan.install.packed import decode_packed, packed_precisions
 from lindos.plan.install.places import PartName, Placed, distinct_experts, kv_bytes, place, stored_bytes
-from lindos.specs import ModelSpec, Precision
+from lindos.specs import ModelSpec, Precision, SpecError
+from lindos.specs.computable import check_computable
 
 SMALL = 200_000_000
 """Parameters below which the engine takes fp32 on any processor, as `lindos.engine` does."""
@@ -20,30 +23,33 @@ ROOM = 1.25
 
 
 def here_precisions(spec: ModelSpec, measured: Probe) -> tuple[Precision, ...]:
-    """The formats to tell of, the one the engine would take by itself first."""
+    """The formats to tell of: that which the engine takes by itself and the other plain one, then quantised ones."""
     wide = spec.parameters < SMALL or not measured.multiplies_bf16
     fits = ROOM * spec.weight_bytes(Precision.FP32) < measured.memory_available
-    return (Precision.FP32, Precision.BF16) if wide and fits else (Precision.BF16, Precision.FP32)
+    plain = (Precision.FP32, Precision.BF16) if wide and fits else (Precision.BF16, Precision.FP32)
+    return (*plain, *packed_precisions(measured))
 
 
 def decode_here(
     spec: ModelSpec, measured: Probe, precision: Precision, batch: int, context: int, constants: Mapping[str, float]
 ) -> Decode:
-    """Place the model in this machine's memory and time a decode step of Lindos's own engine."""
+    """Place the model on this machine and time a decode step of Lindos's own engine."""
+    asked = Decode(
+        model=spec.name, machine="this-machine", precision=precision, batch=batch, context=context, fits=False
+    )
+    try:
+        check_computable(spec)
+    except SpecError as error:
+        return asked.model_copy(update={"reason": str(error)})
+    if precision in packed_precisions(measured):
+        return decode_packed(spec, measured, precision, batch, context, constants)
     stored = stored_bytes(spec, precision, batch, context)
     stored["kv"] *= precision.bytes_per_weight / Precision.BF16.bytes_per_weight  # kept in the weights' format
     placed = place(stored, {"accelerator": 0.0, "host": float(int(measured.memory_available)), "disk": 0.0})
-    asked = Decode(
-        model=spec.name,
-        machine="this-machine",
-        precision=precision,
-        batch=batch,
-        context=context,
-        fits=not placed.missing,
-    )
-    reason = _refusal(spec, precision, placed, measured)
-    if reason:
-        return asked.model_copy(update={"fits": False, "missing_bytes": placed.missing, "reason": reason})
+    if placed.missing:
+        return asked.model_copy(
+            update={"missing_bytes": placed.missing, "reason": _refusal(precision, placed, measured)}
+        )
     seconds = _part_seconds(spec, measured, precision, stored, batch, context, constants)
     launch = calls(spec, batch, constants) * measured.call_seconds * constants["engine_call"]
     chunk = min(context, 512)
@@ -52,6 +58,7 @@ def decode_here(
     prompt += calls(spec, chunk, constants, requests=1) * measured.call_seconds * constants["engine_call"]
     return asked.model_copy(
         update={
+            "fits": True,
             "parts": tuple(Part(name=name, **placed.where[name], seconds=seconds[name]) for name in stored),
             "host_experts": "computed" if spec.mixture_layers else "none",
             "launch_seconds": launch,
@@ -69,35 +76,12 @@ def calls(spec: ModelSpec, tokens: int, constants: Mapping[str, float], requests
     return spec.layers * each + alike * constants["engine_expert_calls"]
 
 
-def _refusal(spec: ModelSpec, precision: Precision, placed: Placed, measured: Probe) -> str:
-    if lacking := _not_computed(spec):
-        return f"today's engine does not compute {lacking}"
-    if not placed.missing:
-        return ""
+def _refusal(precision: Precision, placed: Placed, measured: Probe) -> str:
     total, free = sum(placed.stored.values()) / 1e9, measured.memory_available / 1e9
     return (
-        f"today's engine keeps all weights in memory: {precision.value} takes {total:,.1f} GB with the cache, "
-        f"{free:,.1f} GB are free, {placed.missing / 1e9:,.1f} GB short"
+        f"the engine keeps weights that are not quantised in memory: {precision.value} takes {total:,.1f} GB with the "
+        f"cache, {free:,.1f} GB are free, {placed.missing / 1e9:,.1f} GB short"
     )
-
-
-def _not_computed(spec: ModelSpec) -> str:
-    """What of the model the engine's network lacks, in words; nothing where it has it all."""
-    lacks = {
-        "dense layers": bool(spec.dense_layers),
-        "latent attention": spec.latent is not None,
-        "shared experts": bool(spec.shared_width),
-        "MLPs without gates": not spec.gated,
-        f"{spec.activation} activations": spec.activation not in ("gelu_tanh", "silu"),
-        "sliding windows": bool(spec.window),
-        "attention sinks": spec.attention_sinks,
-        "norms of queries and keys": spec.query_key_norms,
-        "positions other than rotary": spec.learned_positions or spec.alibi,
-        "biases": spec.biases != "none" or spec.router_bias or spec.norm_bias,
-        f"{spec.norms_per_layer} norms a layer": spec.norms_per_layer != 4,
-        "normed embeddings": spec.embedding_norm,
-    }
-    return ", ".join(name for name, lacking in lacks.items() if lacking)
 
 
 def _part_seconds(

@@ -16,6 +16,7 @@ from lindos.kernels import Probe
 from lindos.plan.constants import shipped_constants
 from lindos.plan.install.decode import Decode, decode
 from lindos.plan.install.here import decode_here, here_precisions
+from lindos.plan.install.packed import packed_precisions
 from lindos.plan.money import (
     ELECTRICITY,
     HOURS_PER_MONTH,
@@ -276,7 +277,7 @@ def _installed_here(
     model: ModelSpec, probe: Probe, precision: Precision, offered: Sequence[int], context: int,
     constants: Mapping[str, float],
 ) -> Installed:  # fmt: skip
-    """This machine with the engine of today; nobody asks its price."""
+    """This machine with Lindos's own engine; nobody asks its price."""
     tried = [decode_here(model, probe, precision, b, context, constants) for b in [1, *_ladder(offered)]]
     return Installed(
         machine="this-machine",
@@ -284,12 +285,20 @@ def _installed_here(
         kind="this machine",
         precision=precision,
         alone=tried[0],
-        speeds=_speeds(tried, offered, 0.0, [constants["engine_spread"], constants["install_spread"]]),
+        speeds=_speeds(tried, offered, 0.0, _here_spreads(tried, probe, constants)),
         price=0.0,
         hour=HourPrice(bought=0.0, rented=0.0),
         monthly_rent=0.0,
         watts=0.0,
     )
+
+
+def _here_spreads(tried: Sequence[Decode], probe: Probe, constants: Mapping[str, float]) -> list[float]:
+    """With one sequence, and with several: what was held against measurements is sure to so much."""
+    near, far = constants["engine_spread"], constants["install_spread"]
+    if tried[0].precision not in packed_precisions(probe):
+        return [near, far]
+    return [near, near] if tried[0].from_memory else [far, far]
 
 
 def _assumptions(constants: Mapping[str, float], context: int, here: bool) -> tuple[str, ...]:
@@ -303,8 +312,8 @@ def _assumptions(constants: Mapping[str, float], context: int, here: bool) -> tu
     ]
     if here:
         found.append(
-            "This machine: Lindos's own engine as it is today, bf16 or fp32 weights all in memory. "
-            f"Intervals: {constants['engine_spread']:g} times with one user, from seven models measured against this "
-            f"prediction; {spread:g} times with several."
+            "This machine: Lindos's own engine, quantised weights by its kernels as they were measured, others by "
+            f"PyTorch. Intervals: {constants['engine_spread']:g} times with one user or quantised weights in memory, "
+            f"else {spread:g} times. Experts that memory does not hold are read from the disk when they are chosen."
         )
     return tuple(found)
