@@ -38,6 +38,9 @@ def test_what_is_no_model_is_told_apart(tmp_path: Path):
         find_model("nowhere")
     with pytest.raises(SpecError, match=r"has no config\.json"):
         find_model(str(tmp_path))
+    (tmp_path / "model.gguf").touch()
+    with pytest.raises(SpecError, match=r"lindos convert .*model\.gguf DST --quantise int4"):
+        find_model(str(tmp_path / "model.gguf"))
 
 
 def test_the_bundled_model_is_meant_by_nothing_and_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -27,6 +27,8 @@ def find_model(name: str | None) -> Path:
     if name is None or (name == BUNDLED and not Path(name).exists()):
         return bundled_model()
     path = Path(name).expanduser()
+    if path.suffix == ".gguf" and path.is_file():
+        raise SpecError(f"'{name}' has to become a model directory first: lindos convert {name} DST --quantise int4")
     if not path.is_dir():
         raise SpecError(
             f"there is no model directory '{name}'; give a folder with a config.json, or nothing for the bundled model"
