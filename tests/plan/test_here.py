@@ -13,7 +13,8 @@ from lindos.kernels.rates import ROWS, KernelRate
 from lindos.plan.constants import shipped_constants
 from lindos.plan.install.here import decode_here, here_precisions
 from lindos.plan.install.install import plan_install
-from lindos.plan.install.packed import decode_packed, packed_bytes, seconds_per_weight
+from lindos.plan.install.packed import chosen_by, decode_packed, packed_bytes, seconds_per_weight
+from lindos.plan.install.places import distinct_experts
 from lindos.specs import ModelSpec, Precision, load_model_spec
 
 QUANTISED = (Precision.INT8, Precision.INT4)
@@ -136,6 +137,15 @@ def test_bytes_are_those_of_all_weights(name: str, precision: Precision):
     bits = 8 * weights / spec.parameters
     assert (4.5 if precision is Precision.INT4 else 8.5) <= bits < 8.5 + 1e-9
     assert bits < 5.5 or precision is Precision.INT8
+
+
+@given(st.integers(2, 128), st.integers(1, 8), st.integers(1, 300))
+def test_every_choice_meets_an_expert(experts: int, chosen: int, rows: int):
+    chosen = min(chosen, experts)
+    shares = chosen_by(experts, chosen, rows)
+    assert sum(met * share for met, share in shares) * experts == pytest.approx(rows * chosen)
+    if rows <= 64:
+        assert sum(share for _, share in shares) * experts == pytest.approx(distinct_experts(experts, chosen, rows))
 
 
 @given(st.floats(1, 1e4), st.floats(1, 1e4))

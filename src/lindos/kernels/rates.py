@@ -21,7 +21,7 @@ from lindos.kernels.packing import FORMATS, Format, packed_bytes
 from lindos.specs import Precision, Spec
 
 ROWS = (1, 2, 4, 8, 32, 128)
-SWEPT = 128 << 20
+SWEPT = 256 << 20
 """Bytes that one run reads at most, of a few inputs; many take that much longer that fewer will do."""
 FEW = 8
 """Inputs up to which the whole of it is read."""

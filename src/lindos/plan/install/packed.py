@@ -6,6 +6,7 @@ the expert. Experts that memory does not hold are read from the disk meanwhile.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
@@ -24,6 +25,8 @@ from lindos.specs import ModelSpec, Precision
 
 CHUNK = 512
 """Tokens of a prompt that go through the network together, as many as the engine takes by default."""
+EXACT = 64
+"""Tokens beyond which all experts are taken to be chosen by as many."""
 INT8_BYTES = 1 + 2 / 32
 """With a scale for each 32 weights."""
 
@@ -109,7 +112,6 @@ class _Step:
     def parts(self, rows: int, context: int, sampled: int) -> dict[PartName, float]:
         """Seconds of `rows` tokens with `context` tokens behind each, `sampled` of which give logits."""
         spec = self._spec
-        touched = self._touched(rows)
         experts = spec.mixture_layers * spec.experts * spec.expert_parameters
         dense = spec.parameters - spec.embedding_parameters - experts
         seconds: dict[PartName, float] = {
@@ -118,9 +120,10 @@ class _Step:
             "kv": self._attention(rows, context),
             "experts": 0.0,
         }
-        if touched:
-            weights = spec.mixture_layers * touched * spec.expert_parameters
-            seconds["experts"] = self._product(self._precision, weights, rows * spec.experts_per_token / touched)
+        if spec.experts:
+            weights = spec.mixture_layers * spec.experts * spec.expert_parameters
+            shares = chosen_by(spec.experts, spec.experts_per_token, rows)
+            seconds["experts"] = sum(share * self._product(self._precision, weights, met) for met, share in shares)
         return seconds
 
     def disk(self, rows: int) -> float:
@@ -159,6 +162,14 @@ class _Step:
         read = kv_bytes(spec, 1, context) / measured.memory_bandwidth
         flops = 4 * spec.heads * spec.head_size * spec.kv_tokens(context) * spec.layers
         return rows * max(read, flops / measured.matrix_flops) / constants["packed_attention_share"]
+
+
+def chosen_by(experts: int, chosen: int, rows: int) -> list[tuple[float, float]]:
+    """(inputs, share): by how many of `rows` tokens what share of a layer's experts is chosen, if choices are even."""
+    chance = chosen / experts
+    if rows > EXACT or chance == 1:
+        return [(rows * chance, 1.0)]
+    return [(met, math.comb(rows, met) * chance**met * (1 - chance) ** (rows - met)) for met in range(1, rows + 1)]
 
 
 def seconds_per_weight(known: Sequence[tuple[int, float]], rows: float) -> float:
