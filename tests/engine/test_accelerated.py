@@ -258,10 +258,11 @@ class Pretended:
 
     made: list[Size] = []  # noqa: RUF012
     broken_from = 1 << 30
+    error: type[Exception] = RuntimeError
 
     def __init__(self, step: FixedStep, flat: Tensor, size: Size, other: object) -> None:
         if size.gathered >= self.broken_from:
-            raise RuntimeError("out of\nmemory")
+            raise self.error("out of\nmemory")
         self._run = lambda flat: step(Inputs.view(flat, size))
         Pretended.made.append(size)
 
@@ -308,6 +309,21 @@ def test_what_cannot_be_captured_is_computed_all_the_same(
     assert said == (
         "lindos: on this accelerator steps that gather more than 2 blocks are not captured: RuntimeError: out of\n"
     )
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize(("error", "left"), [(RuntimeError, [Size(2, 1)]), (torch.OutOfMemoryError, [])])
+def test_graphs_beyond_the_limit_make_room(
+    pretending: AcceleratedNetwork, monkeypatch: pytest.MonkeyPatch, error: type[Exception], left: list[Size]
+):
+    """At 8 rows something fails: those of 8 are gone, and of more than half as many; without memory, all."""
+    monkeypatch.setattr(Pretended, "broken_from", 8)
+    monkeypatch.setattr(Pretended, "error", error)
+    pages = pages_of(GROK)
+    monkeypatch.setattr(pretending, "_most", 8)
+    for rows in (2, 8):
+        pretending.forward(batch_of(pretending, pages, [4] * rows, [9] * rows, list(range(9))), list(range(rows)))
+    assert list(pretending._graphs) == left
 
 
 def test_replays_may_round_otherwise_but_not_differ():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,24 @@ def test_logits_are_those_of_the_widened_weights(quantised: Path, kernels: str, 
     error = float((found - expected).norm() / expected.norm())
     assert error < (1e-5 if bf16 else 0.1)
     assert float((rounded - found).norm() / expected.norm()) < (0.01 if bf16 else 0.1)
+
+
+@pytest.mark.parametrize("kernels", [*available_kernels(), "torch"])
+def test_every_matrix_has_its_multiplier(plain: Path, kernels: str, tmp_path: Path):
+    convert(plain, tmp_path / "int8", quantise="int8")
+    before = logits(network(tmp_path / "int8", kernels), PROMPT, 0)
+    config = tmp_path / "int8" / "config.json"
+    table = json.loads(config.read_text())
+    parts = {"attention.query": 4.0, "attention.key": 0.5, "attention.value": 2.0, "attention.output": 0.25}
+    multipliers = {f"layers.{layer}.{name}": factor for layer in range(3) for name, factor in parts.items()}
+    multipliers |= {"layers.1.experts.gate.2": 4.0, "embedding": 0.5}
+    multipliers |= {} if "tied_head" in table["spec"] and table["spec"]["tied_head"] else {"head": 2.0}
+    multipliers |= {"layers.0.shared.gate": 2.0} if table["spec"]["shared_width"] else {}
+    config.write_text(json.dumps(table | {"multipliers": multipliers}))
+    expected = logits(TorchNetwork(load_model(tmp_path / "int8", dtype=torch.float32)), PROMPT, 0)
+    found = logits(network(tmp_path / "int8", kernels), PROMPT, 0)
+    assert float((found - expected).norm() / expected.norm()) < 0.1
+    assert float((before - expected).norm() / expected.norm()) > 0.2
 
 
 @pytest.mark.parametrize("kernels", available_kernels())

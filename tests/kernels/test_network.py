@@ -250,6 +250,21 @@ def test_a_layer_equals_its_twins(kernels: str, data: st.DataObject):
     close(h_TD[clear_T], expected_TD[clear_T])
 
 
+@pytest.mark.parametrize("kernels", available_kernels())
+@given(st.data())
+@settings(max_examples=40, deadline=None)
+def test_a_row_ends_a_layer_the_same_to_the_bit_whoever_stands_beside_it(kernels: str, data: st.DataObject):
+    case = data.draw(cases(min(exact(kernels), 12)))
+    native = network(kernels, case)
+    o_TI = attend(native, case, case.pages.clone(), case.temperature_T)
+    together_TD = case.h_TD.clone()
+    native.finish(0, o_TI, together_TD)
+    for row in range(len(o_TI)):
+        alone_1D = case.h_TD[row : row + 1].clone()
+        native.finish(0, o_TI[row : row + 1].clone(), alone_1D)
+        assert torch.equal(alone_1D[0], together_TD[row])
+
+
 @given(cases())
 @settings(max_examples=10, deadline=None)
 def test_what_does_not_fit_is_refused(case: Case):

@@ -1,7 +1,7 @@
 """A Transformer on an accelerator: decode steps as captured graphs, everything else as PyTorch's own products.
 
 A graph is captured for each size of step when it first comes, and checked against the step it was captured from.
-Where something fails, steps of that size and larger ones go the plain way, and stderr says so.
+Where something fails, steps that gather more than half as much go the plain way from then on, and stderr says so.
 
 Letters: B rows, V vocabulary.
 """
@@ -9,6 +9,7 @@ Letters: B rows, V vocabulary.
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
 import warnings
 from collections.abc import Iterator
@@ -54,6 +55,7 @@ class AcceleratedNetwork(TorchNetwork):
             return self._run(batch, size)[: len(last)]
         except Exception as error:  # noqa: BLE001 - whatever it is, the plain way is still there
             self._most = size.gathered // 2
+            self._forget(everything=isinstance(error, torch.OutOfMemoryError))
             _say(f"steps that gather more than {self._most} blocks are not captured", error)
         return super().forward(batch, last)
 
@@ -71,6 +73,11 @@ class AcceleratedNetwork(TorchNetwork):
             self._graphs.clear()
             self._step = FixedStep(self._model, pages, self._attend)
         return self._step
+
+    def _forget(self, *, everything: bool) -> None:
+        """Graphs that will not be used again, or all, to make room."""
+        for size in [size for size in self._graphs if everything or size.gathered > self._most]:
+            del self._graphs[size]
 
     def _capture(self, step: FixedStep, flat: Tensor, size: Size) -> Graph:
         while len(self._graphs) >= GRAPHS:
@@ -93,7 +100,7 @@ class Graph:
         self._graph = torch.cuda.CUDAGraph()
         pool = None if other is None else other._graph.pool()
         # What the thread that reads requests does meanwhile is no part of it.
-        with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
+        with torch.cuda.graph(self._graph, pool=pool, stream=_stream(), capture_error_mode="thread_local"):
             self._logits_BV = step(inputs)
         self._graph.replay()
         if not same_logits(self._logits_BV, expected_BV):
@@ -106,12 +113,18 @@ class Graph:
         return self._logits_BV.clone()
 
 
+@functools.cache
+def _stream() -> torch.cuda.Stream:
+    """One for all captures: PyTorch keeps memory for products on every stream that it has seen."""
+    return torch.cuda.Stream()
+
+
 def _rehearse(step: FixedStep, inputs: Inputs) -> Tensor:
     """The step's logits, on a stream of its own as for a capture; the second time it may not wait for the host.
 
     A capture that fails leaves PyTorch's memory in disorder, so what would fail shall do so here.
     """
-    stream, current = torch.cuda.Stream(), torch.cuda.current_stream()
+    stream, current = _stream(), torch.cuda.current_stream()
     stream.wait_stream(current)
     with torch.cuda.stream(stream):
         step(inputs)

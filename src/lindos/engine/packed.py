@@ -164,9 +164,8 @@ class Reader:
         (matrix,) = self._source.matrices(name)
         place = self._source.place(matrix)
         self._report(matrix.bytes)
-        return Packed(
-            matrix.format, matrix.rows, matrix.columns, self._reader.fetch(place.path, place.offset, matrix.bytes)
-        )
+        data = self._reader.fetch(place.path, place.offset, matrix.bytes)
+        return Packed(matrix.format, matrix.rows, matrix.columns, data, matrix.multiplier)
 
     def experts(self, tables: list[ExpertTable], slots: int | None) -> ExpertStore:
         """The store of all experts, `slots` of them (None: all) read."""

@@ -55,6 +55,7 @@ class Worker:
             traceback.print_exc()
             self._send({"op": "failed", "message": f"the model cannot be loaded: {type(error).__name__}: {error}"})
             return
+        gc.collect()
         gc.freeze()  # what stands now stays: to look through it again and again would hold answers up
         self._engine = engine
         self._send({"op": "ready", "info": asdict(engine.info)})

@@ -22,10 +22,11 @@ from lindos.specs import Precision, Spec
 
 ROWS = (1, 2, 4, 8, 32, 128)
 SWEPT = 256 << 20
-"""Bytes that one run reads at most, of a few inputs; many take that much longer that fewer will do."""
+"""Bytes that one run reads at most: fewer of many inputs, and where kernels are slow."""
 FEW = 8
 """Inputs up to which the whole of it is read."""
 MATRIX = (2048, 2048)
+RUNS = 5
 _FORMATS: dict[Precision, Format] = {Precision.INT8: "int8", Precision.INT4: "int4"}
 
 
@@ -66,8 +67,10 @@ def _rates(native: Any, kernels: Any, form: Format, swept: int, seconds: float) 
     views = [native.Matrix(data[at : at + size], FORMATS.index(form), out, columns) for at in range(0, data.size, size)]
     found = []
     for rows in ROWS:
-        some = views if rows <= FEW else views[: max(2, len(views) // rows)]
         x, y = np.full((rows, columns), 0.5, np.float32), np.empty((rows, out), np.float32)
+        once = _typical(partial(_multiply, kernels, x, views[:2], y), 0.0) / 2
+        fitting = int(seconds / (RUNS * once))
+        some = views[: max(2, fitting if rows <= FEW else min(fitting, len(views) // rows))]
         found.append(len(some) * out * columns / _typical(partial(_multiply, kernels, x, some, y), seconds))
     return found
 
@@ -78,9 +81,9 @@ def _multiply(kernels: Any, x: NDArray[np.float32], matrices: list[Any], y: NDAr
 
 
 def _typical(run: Callable[[], None], seconds: float) -> float:
-    """The median of at least five runs: a step in the engine meets the machine's other work, too."""
+    """The median of RUNS runs at least: a step in the engine meets the machine's other work, too."""
     until, times = time.perf_counter() + seconds, []
-    while len(times) < 5 or time.perf_counter() < until:
+    while len(times) < RUNS or time.perf_counter() < until:
         started = time.perf_counter()
         run()
         times.append(time.perf_counter() - started)

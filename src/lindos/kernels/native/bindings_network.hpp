@@ -88,10 +88,11 @@ class Network {
   // The pages of each layer, for `forward`; kept alive.
   void keep_pages(const std::vector<PagesIn>& pages) {
     require(pages.size() == layers_.size(), "each layer has pages");
-    pages_.clear();
-    for (const PagesIn& one : pages) pages_.push_back(pages_of(one));
-    for (const Pages& one : pages_) require(one.blocks == pages_[0].blocks, "all layers have as many blocks");
+    std::vector<Pages> found;
+    for (const PagesIn& one : pages) found.push_back(pages_of(one));
+    for (const Pages& one : found) require(one.blocks == found[0].blocks, "all layers have as many blocks");
     pages_held_ = pages;
+    pages_ = std::move(found);
   }
 
   void embed(const std::vector<int64_t>& tokens, FloatsOut h) {

@@ -107,7 +107,9 @@ void Step::add(Pool& pool, const Isa& isa, const Shape& shape, const Layer& laye
     float *g = g_.at_least(rows * inner), *u = u_.at_least(rows * inner);
     multiply(pool, isa, inputs_, x, rows, width, {{mlp.gate, g}, {mlp.up, u}});
     pool.each(rows, row_grain(inner), [&](int64_t begin, int64_t end, int) {
-      isa.gated(g + begin * inner, u + begin * inner, g + begin * inner, (end - begin) * inner, shape.activation);
+      for (int64_t r = begin; r < end; ++r) {  // row by row: what is left over a vector is rounded otherwise
+        isa.gated(g + r * inner, u + r * inner, g + r * inner, inner, shape.activation);
+      }
     });
     float* beside = q_.at_least(rows * width);
     multiply(pool, isa, inputs_, g, rows, inner, {{mlp.down, beside}});

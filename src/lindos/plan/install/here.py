@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from lindos.kernels import Probe
 from lindos.plan.install.decode import Decode, Part
-from lindos.plan.install.packed import decode_packed, packed_precisions
+from lindos.plan.install.packed import CHUNK, decode_packed, packed_precisions
 from lindos.plan.install.places import PartName, Placed, distinct_experts, kv_bytes, place, stored_bytes
 from lindos.specs import ModelSpec, Precision, SpecError
 from lindos.specs.computable import check_computable
@@ -52,7 +52,7 @@ def decode_here(
         )
     seconds = _part_seconds(spec, measured, precision, stored, batch, context, constants)
     launch = calls(spec, batch, constants) * measured.call_seconds * constants["engine_call"]
-    chunk = min(context, 512)
+    chunk = min(context, CHUNK)
     reading: dict[PartName, float] = {**stored, "kv": kv_bytes(spec, 1, context)}
     prompt = sum(_part_seconds(spec, measured, precision, reading, chunk, context // 2, constants).values())
     prompt += calls(spec, chunk, constants, requests=1) * measured.call_seconds * constants["engine_call"]

@@ -298,7 +298,7 @@ def _here_spreads(tried: Sequence[Decode], probe: Probe, constants: Mapping[str,
     near, far = constants["engine_spread"], constants["install_spread"]
     if tried[0].precision not in packed_precisions(probe):
         return [near, far]
-    return [near, near] if tried[0].from_memory else [far, far]
+    return [near if all(step.from_memory for step in tried if step.fits) else far] * 2
 
 
 def _assumptions(constants: Mapping[str, float], context: int, here: bool) -> tuple[str, ...]:
@@ -306,14 +306,15 @@ def _assumptions(constants: Mapping[str, float], context: int, here: bool) -> tu
     found = [
         "Speeds are predictions of a bandwidth model, not measurements; a tuned engine is assumed. "
         f"Intervals: {spread:g} times lower to {spread:g} times higher.",
-        f"Every sequence has {context:,} tokens behind it, cached in bf16; the embedding is never below bf16.",
+        f"Every sequence has {context:,} tokens behind it, cached in bf16; the embedding is never below bf16 "
+        "(int8 in Lindos's own quantised models).",
         f"Costs: busy all the time (100% utilisation); bought machines written off over {MACHINE_YEARS:g} years, "
         f"electricity at ${ELECTRICITY:g} per kWh; rented ones at list price. The cheaper way counts.",
     ]
     if here:
         found.append(
             "This machine: Lindos's own engine, quantised weights by its kernels as they were measured, others by "
-            f"PyTorch. Intervals: {constants['engine_spread']:g} times with one user or quantised weights in memory, "
-            f"else {spread:g} times. Experts that memory does not hold are read from the disk when they are chosen."
+            f"PyTorch. Intervals: {constants['engine_spread']:g} times with one user, or quantised weights in memory; "
+            f"{spread:g} times with several users, or with experts on the disk, which are read when they are chosen."
         )
     return tuple(found)

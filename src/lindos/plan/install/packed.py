@@ -23,10 +23,12 @@ from lindos.plan.install.places import (
 )
 from lindos.specs import ModelSpec, Precision
 
-CHUNK = 512
+CHUNK = 256
 """Tokens of a prompt that go through the network together, as many as the engine takes by default."""
 EXACT = 64
-"""Tokens beyond which all experts are taken to be chosen by as many."""
+"""Tokens beyond which all experts that are chosen are taken to be chosen by as many."""
+TINY = 50_000_000
+"""Active parameters below which the engine takes half of the cores, as `lindos.engine` does."""
 INT8_BYTES = 1 + 2 / 32
 """With a scale for each 32 weights."""
 
@@ -56,7 +58,7 @@ def decode_packed(
     stored = packed_bytes(spec, precision, batch, context)
     room: dict[Place, float] = {
         "accelerator": 0.0,
-        "host": float(int(measured.memory_available)),
+        "host": float(int(measured.memory_available * constants["packed_memory"])),
         "disk": float(int(measured.disk_free)) if measured.disk_bandwidth else 0.0,
     }
     placed = place(stored, room)
@@ -107,6 +109,8 @@ class _Step:
     ) -> None:
         self._spec, self._measured, self._placed, self._constants = spec, measured, placed, constants
         self._precision = precision
+        half = spec.active_parameters < TINY and measured.cores > 1
+        self._cores = measured.cores // 2 / measured.cores if half else 1.0
         self._ends = Precision.INT8 if precision is Precision.INT4 else precision
 
     def parts(self, rows: int, context: int, sampled: int) -> dict[PartName, float]:
@@ -117,7 +121,7 @@ class _Step:
         seconds: dict[PartName, float] = {
             "embedding": self._product(self._ends, spec.vocabulary * spec.width, sampled),
             "dense": self._product(self._precision, dense, rows),
-            "kv": self._attention(rows, context),
+            "kv": self._attention(rows, context, sampled),
             "experts": 0.0,
         }
         if spec.experts:
@@ -154,21 +158,22 @@ class _Step:
 
     def _product(self, precision: Precision, weights: float, rows: float) -> float:
         known = [(r.rows, 1 / r.weights_per_second) for r in self._measured.kernel_rates if r.precision is precision]
-        return weights * seconds_per_weight(known, rows)
+        return weights * seconds_per_weight(known, rows) / self._cores
 
-    def _attention(self, rows: int, context: int) -> float:
-        """One query a sequence reads its keys and values; the many of a prompt share them, and their products count."""
+    def _attention(self, rows: int, context: int, sequences: int) -> float:
+        """Each sequence's keys and values are read once for all of its rows; the products are each row's own."""
         spec, measured, constants = self._spec, self._measured, self._constants
-        read = kv_bytes(spec, 1, context) / measured.memory_bandwidth
-        flops = 4 * spec.heads * spec.head_size * spec.kv_tokens(context) * spec.layers
-        return rows * max(read, flops / measured.matrix_flops) / constants["packed_attention_share"]
+        read = kv_bytes(spec, sequences, context) / measured.memory_bandwidth
+        flops = rows * 4 * spec.heads * spec.head_size * spec.kv_tokens(context) * spec.layers
+        return max(read, flops / measured.matrix_flops) / constants["packed_attention_share"]
 
 
 def chosen_by(experts: int, chosen: int, rows: int) -> list[tuple[float, float]]:
     """(inputs, share): by how many of `rows` tokens what share of a layer's experts is chosen, if choices are even."""
     chance = chosen / experts
     if rows > EXACT or chance == 1:
-        return [(rows * chance, 1.0)]
+        some = 1 - (1 - chance) ** rows
+        return [(rows * chance / some, some)]
     return [(met, math.comb(rows, met) * chance**met * (1 - chance) ** (rows - met)) for met in range(1, rows + 1)]
 
 
