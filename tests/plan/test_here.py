@@ -109,6 +109,15 @@ def test_faster_kernels_memory_and_python_make_a_step_faster():
         assert decode_packed(mixtral, measured, Precision.INT4, 4, 4096, CONSTANTS).step_seconds < before
 
 
+def test_models_that_stay_in_the_caches_are_faster_for_their_size():
+    def beside_kernels(name: str) -> float:
+        spec = load_model_spec(name)
+        step = decode_packed(spec, here(kernel_rates=rates(), memory_available=64e9), Precision.INT4, 1, 64, CONSTANTS)
+        return step.launch_seconds / (CONSTANTS["packed_step_calls"] + spec.layers * CONSTANTS["packed_layer_calls"])
+
+    assert beside_kernels("pebble") < 0.8 * beside_kernels("mixtral-8x7b")
+
+
 def test_experts_that_memory_does_not_hold_are_read_from_the_disk():
     mixtral = load_model_spec("mixtral-8x7b")
     full = here(kernel_rates=rates(), memory_available=64e9, disk_bandwidth=1e9, disk_free=500e9)

@@ -29,6 +29,8 @@ EXACT = 64
 """Tokens beyond which all experts that are chosen are taken to be chosen by as many."""
 TINY = 50_000_000
 """Active parameters below which the engine takes half of the cores, as `lindos.engine` does."""
+CACHES = 32 << 20
+"""Bytes a token reads of a model from which on nothing of it stays in the processor's caches."""
 INT8_BYTES = 1 + 2 / 32
 """With a scale for each 32 weights."""
 
@@ -112,6 +114,9 @@ class _Step:
         half = spec.active_parameters < TINY and measured.cores > 1
         self._cores = measured.cores // 2 / measured.cores if half else 1.0
         self._ends = Precision.INT8 if precision is Precision.INT4 else precision
+        active = placed.stored["embedding"] + placed.stored["dense"]
+        active += placed.stored["experts"] * spec.experts_per_token / spec.experts if spec.experts else 0.0
+        self._cold = min(1.0, active / CACHES)
 
     def parts(self, rows: int, context: int, sampled: int) -> dict[PartName, float]:
         """Seconds of `rows` tokens with `context` tokens behind each, `sampled` of which give logits."""
@@ -149,6 +154,8 @@ class _Step:
         """Seconds beside kernels: Python once a step, threads that wait for each other, and what each token takes."""
         constants = self._constants
         calls = constants["packed_step_calls"] + self._spec.layers * constants["packed_layer_calls"]
+        # Weights that sweep the caches take the code out of them, too.
+        calls *= self._cold + (1 - self._cold) * constants["packed_warm_calls"]
         calls += sampled * constants["packed_sampled_calls"] + rows * constants["packed_row_calls"]
         return calls * self._measured.call_seconds
 
@@ -158,7 +165,9 @@ class _Step:
 
     def _product(self, precision: Precision, weights: float, rows: float) -> float:
         known = [(r.rows, 1 / r.weights_per_second) for r in self._measured.kernel_rates if r.precision is precision]
-        return weights * seconds_per_weight(known, rows) / self._cores
+        from_memory, arithmetic = seconds_per_weight(known, rows), rows * min(each / met for met, each in known)
+        cached = max(arithmetic, from_memory / self._constants["packed_cached"])
+        return weights * (self._cold * from_memory + (1 - self._cold) * cached) / self._cores
 
     def _attention(self, rows: int, context: int, sequences: int) -> float:
         """Each sequence's keys and values are read once for all of its rows; the products are each row's own."""
