@@ -13,6 +13,7 @@ import functools
 import sys
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -153,17 +154,7 @@ class _CompiledAttention:
     def __init__(self) -> None:
         self._active: Attend = torch.compile(attend_table)
 
-    def __call__(
-        self,
-        q_BHC: Tensor,
-        pages: Tensor,
-        table_BM: Tensor,
-        positions_B: Tensor,
-        scale: float,
-        softcap: float | None,
-        temperature_length: int,
-    ) -> Tensor:
-        args = (q_BHC, pages, table_BM, positions_B, scale, softcap, temperature_length)
+    def __call__(self, *args: Any) -> Tensor:
         try:
             return self._active(*args)
         except torch.OutOfMemoryError:
