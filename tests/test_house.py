@@ -17,7 +17,7 @@ import typer
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "lindos"
 ROOMS = sorted(p.parent.name for p in SOURCE.glob("*/__init__.py"))
-LINE_BUDGET = 36_000
+LINE_BUDGET = 48_000
 """Lines of Python in src. Raised on purpose, in a commit that says why."""
 
 
@@ -53,6 +53,7 @@ def test_every_room_has_a_face(room):
     "module",
     [
         "lindos.server",
+        "lindos.knowledge",
         "lindos.engine.client",
         "lindos.cli.plan",
         "lindos.data",

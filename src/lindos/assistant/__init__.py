@@ -3,6 +3,8 @@
 Torch-free: the model runs in the engine's process. Nothing here knows HTTP or pages.
 """
 
+from lindos.assistant.assistant import Ask, Assistant, AssistantAnswer, SearchWish
+from lindos.assistant.basis import Basis, Citation, Cut, EventBasis, Form, Source, Standing
 from lindos.assistant.bundled import bundled_model, find_model
 from lindos.assistant.engine_model import EngineChatModel
 from lindos.assistant.model import (
@@ -28,12 +30,20 @@ from lindos.assistant.talk import chat_sampling, told
 __all__ = [
     "DEFAULT_PERSONA",
     "Answer",
+    "Ask",
+    "Assistant",
+    "AssistantAnswer",
+    "Basis",
     "ChatModel",
     "Chunk",
+    "Citation",
+    "Cut",
     "EngineChatModel",
     "EngineDied",
     "EngineError",
     "EngineOptions",
+    "EventBasis",
+    "Form",
     "Grammar",
     "Loading",
     "ModelInfo",
@@ -41,6 +51,9 @@ __all__ = [
     "QueueFull",
     "RequestError",
     "Sampling",
+    "SearchWish",
+    "Source",
+    "Standing",
     "Stats",
     "TokenLogprob",
     "Usage",
