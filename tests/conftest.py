@@ -53,13 +53,19 @@ def postgres() -> Iterator[Postgres]:
     server.stop()
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=["sqlite", "postgresql"])
 def location(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
     """An empty database, of either kind: what `Database.open` takes."""
     if request.param == "sqlite":
         return tmp_path / "lindos.db"
     server: Postgres = request.getfixturevalue("postgres")
     return server.fresh()
+
+
+@pytest.fixture
+def postgres_url(postgres: Postgres) -> str:
+    """An empty PostgreSQL database."""
+    return postgres.fresh()
 
 
 @pytest.fixture(scope="session")

@@ -28,6 +28,10 @@ def programs() -> Path | None:
     return Path(on_path).resolve().parent if on_path else None
 
 
+def _exists(account: str) -> bool:
+    return subprocess.run(["id", account], capture_output=True).returncode == 0
+
+
 class Postgres:
     """A running server. `fresh` makes an empty database and says where it is."""
 
@@ -37,19 +41,18 @@ class Postgres:
         self._become: list[str] = []
         self._numbers = itertools.count()
         if os.geteuid() == 0:
-            account = next(
-                name for name in ACCOUNTS if subprocess.run(["id", name], capture_output=True).returncode == 0
-            )
+            account = next(name for name in ACCOUNTS if _exists(name))
             self._become = ["setpriv", f"--reuid={account}", f"--regid={account}", "--clear-groups", "--"]
             shutil.chown(self._folder, account)
         data = str(self._folder / "data")
         self._run("initdb", "-D", data, "-U", "lindos", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
-        self._server = subprocess.Popen(
-            [*self._become, str(programs / "postgres"), "-D", data, "-k", str(self._folder), "-h", "", "-F"],
-            stdout=subprocess.DEVNULL,
-            stderr=(self._folder / "log").open("wb"),
-            cwd=self._folder,
-        )
+        with (self._folder / "log").open("wb") as log:
+            self._server = subprocess.Popen(
+                [*self._become, str(programs / "postgres"), "-D", data, "-k", str(self._folder), "-h", "", "-F"],
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                cwd=self._folder,
+            )
         self._wait()
 
     def fresh(self) -> str:

@@ -6,7 +6,7 @@ and no other room of Lindos is imported.
 
 import lindos.storage.post_tables  # noqa: F401 - so that the metadata knows all tables
 from lindos.storage.conversations import Conversations, NotFound, Thread
-from lindos.storage.database import Database, StorageError, data_directory
+from lindos.storage.database import Database, StorageError, data_directory, database_location
 from lindos.storage.tables import ConversationRow, MessageRow, State
 
 __all__ = [
@@ -19,4 +19,5 @@ __all__ = [
     "StorageError",
     "Thread",
     "data_directory",
+    "database_location",
 ]
