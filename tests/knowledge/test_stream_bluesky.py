@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lindos.knowledge import Deleted, Edited, Post, Renamed, TakenDown
-from lindos.knowledge.streams.bluesky import MAX_MESSAGE, commit_changes, read_json
+from lindos.knowledge.streams.bluesky import MAX_MESSAGE, Told, commit_changes, read_json
 from lindos.knowledge.streams.jetstream1 import Jetstream1, event_changes
 from lindos.knowledge.streams.jetstream2 import Jetstream2
 from lindos.knowledge.streams.stream import Counters, LostError, MalformedError
@@ -21,10 +21,12 @@ from tests.knowledge.servers.jetstream import Event, commit, micros
 
 SEEN = datetime(2026, 7, 4, 15, tzinfo=UTC)
 DID = "did:plc:eygmaihciaxprqvxpfvl6flk"
+AT = SEEN - timedelta(hours=1)
+TOLD = Told(DID, SEEN, AT, "7")
 
 
 def post_of(record: dict[str, Any], counters: Counters | None = None) -> Post:
-    (post,) = commit_changes(DID, commit("create", "3kabc", record), SEEN, "7", counters or Counters())
+    (post,) = commit_changes(TOLD, commit("create", "3kabc", record), counters or Counters())
     assert isinstance(post, Post)
     return post
 
@@ -108,29 +110,28 @@ def test_a_text_loses_what_no_database_keeps():
 
 
 def test_an_update_is_an_edit_for_whoever_met_the_post_and_a_post_for_others():
-    post, edit = commit_changes(DID, commit("update", "3kabc", {"text": "new"}), SEEN, "7", Counters())
+    post, edit = commit_changes(TOLD, commit("update", "3kabc", {"text": "new"}), Counters())
     assert isinstance(post, Post)
-    assert edit == Edited(post.uri, "new", SEEN)
+    assert edit == Edited(post.uri, "new", AT)
+    assert post.edited_at == AT
     assert post.text == "new"
 
 
 def test_deletes_lack_a_record():
-    (deleted,) = commit_changes(DID, commit("delete", "3kabc", None), SEEN, "7", Counters())
+    (deleted,) = commit_changes(TOLD, commit("delete", "3kabc", None), Counters())
     assert deleted == Deleted(f"at://{DID}/app.bsky.feed.post/3kabc", SEEN)
 
 
 def test_accounts_take_their_posts_with_them_and_renames_are_told():
-    at = datetime(2026, 7, 4, 14, tzinfo=UTC)
-
     def told(kind: str, body: dict[str, Any]) -> tuple[Any, ...]:
-        event = {"did": DID, "time_us": micros(at), "kind": kind, kind: body}
+        event = {"did": DID, "time_us": micros(AT), "kind": kind, kind: body}
         return event_changes(event, SEEN, Counters())
 
     for status in ("deactivated", "takendown", "suspended", "deleted"):
-        assert told("account", {"active": False, "status": status}) == (TakenDown(DID, at),)
+        assert told("account", {"active": False, "status": status}) == (TakenDown(DID, AT),)
     assert told("account", {"active": False, "status": "throttled"}) == ()
     assert told("account", {"active": True}) == ()
-    assert told("identity", {"did": DID, "handle": "Desk.Example"}) == (Renamed(DID, "desk.example", SEEN),)
+    assert told("identity", {"did": DID, "handle": "Desk.Example"}) == (Renamed(DID, "desk.example", AT),)
     assert told("identity", {"did": DID}) == ()
     assert told("identity", {"did": DID, "handle": "handle.invalid"}) == ()
 
@@ -153,7 +154,7 @@ def test_accounts_take_their_posts_with_them_and_renames_are_told():
 )
 def test_what_is_no_post_is_malformed(broken):
     with pytest.raises(MalformedError):
-        commit_changes(DID, broken, SEEN, "7", Counters())
+        commit_changes(TOLD, broken, Counters())
 
 
 @pytest.mark.parametrize("did", [None, 5, "", "plc:x", "did:plc:", "did:plc:a b", "did:plc:" + "x" * 600, "did:plc:ü"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -19,13 +20,26 @@ SOURCE = "bluesky"
 COLLECTION = "app.bsky.feed.post"
 MAX_MESSAGE = 1 << 20
 """Bytes of a message that is looked at: a record's own limit is 1 MiB of CBOR, and posts are small ones."""
-GONE = {"deactivated", "takendown", "suspended", "deleted"}
+GONE = ("deactivated", "takendown", "suspended", "deleted")
 """What an account is when its posts must not be shown; others (`throttled`, `desynchronized`) say nothing of them."""
 UNNAMED = "handle.invalid"
 _DID = re.compile(r"did:[a-z]+:[A-Za-z0-9._:%-]{1,500}", re.ASCII)
 _RKEY = re.compile(r"[A-Za-z0-9._:~-]{1,512}", re.ASCII)
 _HANDLE = re.compile(r"(?=.{3,253}$)[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})+", re.ASCII)
 _URI = re.compile(r"at://[^\s]{1,1990}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a message says around its body."""
+
+    did: str
+    seen_at: datetime
+    at: datetime
+    """The server's time, never ahead of ours. Edits, renames and takedowns go by it: met again after resuming, they
+    have the same, so a takedown takes nothing that the account wrote since it came back."""
+    cursor: str
+    source: str = SOURCE
 
 
 def read_json(message: str | bytes) -> dict[str, Any]:
@@ -65,29 +79,27 @@ def account_of(holder: dict[str, Any]) -> str:
     return did
 
 
-def commit_changes(
-    did: str, commit: dict[str, Any], seen_at: datetime, cursor: str, counters: Counters, source: str = SOURCE
-) -> tuple[Change, ...]:
+def commit_changes(told: Told, commit: dict[str, Any], counters: Counters) -> tuple[Change, ...]:
     """What a commit did to a post; nothing where it is about something else. Raises MalformedError."""
     if commit.get("collection") != COLLECTION:
         return ()
     rkey = commit.get("rkey")
     if not isinstance(rkey, str) or not _RKEY.fullmatch(rkey):
         raise MalformedError("rkey is none")
-    uri = f"at://{did}/{COLLECTION}/{rkey}"
+    uri = f"at://{told.did}/{COLLECTION}/{rkey}"
     operation = commit.get("operation")
     if operation == "delete":
-        return (Deleted(uri, seen_at),)
+        return (Deleted(uri, told.seen_at),)
     if operation not in ("create", "update"):
         raise MalformedError("an operation that is none")
-    post = _post(did, uri, inner(commit, "record"), seen_at, cursor, counters, source)
+    post = _post(told, uri, inner(commit, "record"), counters)
     if operation == "create":
         return (post,)
     # Whoever did not meet the post before meets it now, as it is since the edit.
-    return (post, Edited(uri, post.text, seen_at, post.links, post.language))
+    return (replace(post, edited_at=told.at), Edited(uri, post.text, told.at, post.links, post.language))
 
 
-def identity_changes(did: str, identity: dict[str, Any], seen_at: datetime) -> tuple[Change, ...]:
+def identity_changes(told: Told, identity: dict[str, Any]) -> tuple[Change, ...]:
     """The handle that an account claims from now on; nothing where the event names none. Raises MalformedError.
 
     A claim is all it is: relays may pass on a handle that nobody checked against the domain it names.
@@ -97,39 +109,33 @@ def identity_changes(did: str, identity: dict[str, Any], seen_at: datetime) -> t
         return ()
     if not isinstance(handle, str) or not _HANDLE.fullmatch(handle):
         raise MalformedError("a handle that is none")
-    return (Renamed(did, handle.lower(), seen_at),)
+    return (Renamed(told.did, handle.lower(), told.at),)
 
 
-def account_changes(did: str, account: dict[str, Any], at: datetime) -> tuple[Change, ...]:
-    """All of an account's posts go when it does. Raises MalformedError.
-
-    `at` is the server's time: a takedown that is met again after resuming has the same, and takes nothing that the
-    account wrote since it came back.
-    """
+def account_changes(told: Told, account: dict[str, Any]) -> tuple[Change, ...]:
+    """All of an account's posts go when it does. Raises MalformedError."""
     active = account.get("active")
     if not isinstance(active, bool):
         raise MalformedError("active is neither true nor false")
-    return (TakenDown(did, at),) if not active and account.get("status") in GONE else ()
+    return (TakenDown(told.did, told.at),) if not active and account.get("status") in GONE else ()
 
 
-def _post(
-    did: str, uri: str, record: dict[str, Any], seen_at: datetime, cursor: str, counters: Counters, source: str
-) -> Post:
+def _post(told: Told, uri: str, record: dict[str, Any], counters: Counters) -> Post:
     raw = whole(record.get("text"), "text")
-    created_at = claimed(moment(record.get("createdAt")), seen_at)
+    created_at = claimed(moment(record.get("createdAt")), told.seen_at)
     counters.misdated += created_at is None
     languages = record.get("langs")
     return Post(
-        source=source,
+        source=told.source,
         uri=named(uri, "uri"),
-        author=did,
+        author=told.did,
         text=kept(raw),
-        seen_at=seen_at,
+        seen_at=told.seen_at,
         created_at=created_at,
         language=language(languages[0]) if isinstance(languages, list) and languages else "",
         links=links([*_facet_links(raw, record.get("facets")), *_embed_links(record.get("embed"))]),
         reply_to=_parent(record.get("reply")),
-        cursor=cursor,
+        cursor=told.cursor,
     )
 
 

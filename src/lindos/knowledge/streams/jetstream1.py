@@ -15,6 +15,7 @@ from lindos.knowledge.streams.backoff import Backoff
 from lindos.knowledge.streams.bluesky import (
     COLLECTION,
     SOURCE,
+    Told,
     account_changes,
     account_of,
     commit_changes,
@@ -40,17 +41,18 @@ def event_changes(
     event: dict[str, Any], seen_at: datetime, counters: Counters, *, source: str = SOURCE
 ) -> tuple[Change, ...]:
     """What one event of v1 came to; nothing where it tells of no post. Raises MalformedError."""
-    did, time_us = account_of(event), integer(event, "time_us")
+    time_us = integer(event, "time_us")
     at = seconds(time_us / 1e6)
     if at is None:
         raise MalformedError("a time that is none")
+    told = Told(account_of(event), seen_at, min(at, seen_at), str(time_us), source)
     match event.get("kind"):
         case "commit":
-            return commit_changes(did, inner(event, "commit"), seen_at, str(time_us), counters, source)
+            return commit_changes(told, inner(event, "commit"), counters)
         case "identity":
-            return identity_changes(did, inner(event, "identity"), seen_at)
+            return identity_changes(told, inner(event, "identity"))
         case "account":
-            return account_changes(did, inner(event, "account"), at)
+            return account_changes(told, inner(event, "account"))
         case str():
             return ()
     raise MalformedError("kind is missing")

@@ -17,6 +17,7 @@ from lindos.knowledge.streams.backoff import Backoff
 from lindos.knowledge.streams.bluesky import (
     COLLECTION,
     SOURCE,
+    Told,
     account_changes,
     account_of,
     commit_changes,
@@ -98,19 +99,19 @@ class Jetstream2(Jetstream):
             return self._informed(str(payload.get("name")))
         seq = integer(payload, "seq")
         at = self._possible(moment(payload.get("witnessedAt")) or moment(payload.get("time")))
-        changes = self._changes(kind, payload, seq, at)
+        seen_at = self._clock()
+        changes = self._changes(kind, Told(account_of(payload), seen_at, min(at, seen_at), str(seq)), payload)
         self.counters.at = at
         return Piece(changes, f"{seq} {(at - _EPOCH) // timedelta(microseconds=1)}")
 
-    def _changes(self, kind: str, payload: dict[str, Any], seq: int, at: datetime) -> tuple[Change, ...]:
-        did, seen_at = account_of(payload), self._clock()
+    def _changes(self, kind: str, told: Told, payload: dict[str, Any]) -> tuple[Change, ...]:
         match kind:
             case "commit":
-                return commit_changes(did, payload, seen_at, str(seq), self.counters)
+                return commit_changes(told, payload, self.counters)
             case "identity":
-                return identity_changes(did, inner(payload, "identity"), seen_at)
+                return identity_changes(told, inner(payload, "identity"))
             case "account":
-                return account_changes(did, inner(payload, "account"), at)
+                return account_changes(told, inner(payload, "account"))
         return ()
 
     def _informed(self, name: str) -> Piece:
