@@ -82,7 +82,8 @@ def _identity(value: Any) -> str:
 
 def _time(entry: Any) -> datetime | None:
     """When an entry says that it was published; feedparser gives times in UTC."""
-    parsed = entry.get("published_parsed") or entry.get("updated_parsed")
+    # As a plain dict: feedparser's own takes one for the other, and warns that it will not any more.
+    parsed = dict.get(entry, "published_parsed") or dict.get(entry, "updated_parsed")
     try:
         return datetime.fromtimestamp(calendar.timegm(parsed), UTC) if parsed else None
     except (ValueError, OverflowError, OSError, TypeError):
