@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ssl
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+from functools import cache
 from urllib.parse import urlsplit
 
 import httpx
@@ -41,9 +43,15 @@ class Fetched:
         return retry_after(self.headers.get("retry-after"))
 
 
-def client() -> httpx.AsyncClient:
+@cache
+def _trust() -> ssl.SSLContext:
+    """Whom to trust, read once: it takes as long as many a request."""
+    return httpx.create_ssl_context()
+
+
+def client(timeout: httpx.Timeout = TIMEOUT) -> httpx.AsyncClient:
     """A client for one stream."""
-    return httpx.AsyncClient(headers=HEADERS, timeout=TIMEOUT, follow_redirects=False)
+    return httpx.AsyncClient(headers=HEADERS, timeout=timeout, follow_redirects=False, verify=_trust())
 
 
 async def fetch(

@@ -11,14 +11,14 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import httpx
 
 from lindos.knowledge.post import Deleted
 from lindos.knowledge.streams.backoff import Backoff, reconnecting
 from lindos.knowledge.streams.batching import batched
-from lindos.knowledge.streams.fetch import HEADERS, MAX_BODY, Fetched, fetch
+from lindos.knowledge.streams.fetch import MAX_BODY, Fetched, client, fetch
 from lindos.knowledge.streams.sse import Event, events
 from lindos.knowledge.streams.statuses import status_changes, status_id, status_uri
 from lindos.knowledge.streams.stream import Batch, Counters, LostError, MalformedError, Piece, StreamError
@@ -76,7 +76,7 @@ class Mastodon:
 
     async def _pieces(self, cursor: str) -> AsyncGenerator[Piece]:
         latest = cursor
-        async with httpx.AsyncClient(headers=HEADERS, timeout=httpx.Timeout(SILENCE, connect=10)) as http:
+        async with client(httpx.Timeout(SILENCE, connect=10)) as http:
             streaming = await self._streaming(http)
             # Connected first, then asked what was missed: so nothing falls between the two.
             async with self._listening(http, streaming) as received, aclosing(self._missed(http, cursor)) as missed:
@@ -131,28 +131,28 @@ class Mastodon:
             raise LostError(f"{self.host} answered {error}") from None
 
     async def _missed(self, http: httpx.AsyncClient, cursor: str) -> AsyncGenerator[Piece]:
-        """What the timeline has from a little before the cursor on, the oldest first."""
-        after = _rewound(cursor)
-        for _ in range(MAX_PAGES if cursor else 0):
-            before = after
-            url = f"{self._url}/api/v1/timelines/public?limit={PAGE}&min_id={after}"
-            fetched = await self._get(http, url)
-            if fetched.status != 200:
-                self.counters.gaps += 1
-                yield Piece(news=(f"the timeline of what was missed is refused ({fetched.status}): there is a gap",))
-                return
-            page = self._page(fetched)
-            for status in sorted(page, key=lambda status: _order(str(status.get("id")))):
-                piece = self._status(status)
-                after = _later(after, piece.cursor)
-                yield piece
-            # A page may be short because something on it is hidden; only one that leads nowhere is the last.
-            if after == before:
-                return
+        """What the timeline has from a little before the cursor up to now, the oldest first."""
         if not cursor:
             return
+        # Up to where it stands now, when we listen already: a busy server would be run after forever.
+        tip = max((_id(status) for status in await self._timeline(http, limit=1)), key=_order, default="")
+        after = _rewound(cursor)
+        for _ in range(MAX_PAGES):
+            page = await self._timeline(http, limit=PAGE, min_id=after)
+            before = after
+            for status in sorted(page, key=lambda status: _order(_id(status))):
+                after = _later(after, _id(status))
+                yield self._status(status)
+            # A page may be short because something on it is hidden; only one that leads nowhere is the last.
+            if after == before or _order(after) >= _order(tip):
+                return
         self.counters.gaps += 1
         yield Piece(news=(f"more was missed than {MAX_PAGES * PAGE:,} posts: there is a gap",))
+
+    async def _timeline(self, http: httpx.AsyncClient, **parameters: int | str) -> list[dict[str, Any]]:
+        fetched = await self._get(http, f"{self._url}/api/v1/timelines/public?{urlencode(parameters)}")
+        self._admitted(fetched.status)
+        return self._page(fetched)
 
     def _page(self, fetched: Fetched) -> list[dict[str, Any]]:
         try:
@@ -161,7 +161,7 @@ class Mastodon:
             page = None
         if not isinstance(page, list):
             raise LostError(f"{self.host} answered with no timeline")
-        return [status for status in page if isinstance(status, dict)]
+        return [status for status in page if isinstance(status, dict) and _id(status)]
 
     def _event(self, event: Event) -> Piece:
         if event.name not in ("update", "status.update", "delete"):
@@ -194,6 +194,14 @@ class Mastodon:
         if changes and not edited and at is not None and at <= seen_at:
             self.counters.at = at
         return Piece(changes, None if edited else number)
+
+
+def _id(status: dict[str, Any]) -> str:
+    """A status's id; empty for none."""
+    try:
+        return status_id(status.get("id"))
+    except MalformedError:
+        return ""
 
 
 def _order(number: str) -> tuple[int, str]:

@@ -33,10 +33,14 @@ class EventReader:
         if self._after_return and chunk.startswith(b"\n"):  # a line end that was cut in two
             chunk = chunk[1:]
         self._after_return = chunk.endswith(b"\r") if chunk else self._after_return
-        self._rest += chunk
-        *lines, rest = self._rest.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
-        self._rest = bytearray(rest)
-        events = [event for line in lines if (event := self._line(bytes(line))) is not None]
+        *lines, rest = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+        events: list[Event] = []
+        for line in lines:
+            event = self._line(bytes(self._rest + line))
+            self._rest.clear()
+            if event is not None:
+                events.append(event)
+        self._rest += rest
         if len(self._rest) > MAX_EVENT:
             self._rest.clear()
             self._skipping = self._too_long = True
