@@ -31,14 +31,14 @@ class LineReader:
         if "kind" in record and "did" in record:
             return event_changes(record, self._at(record, "at", now), self._counters, source=self._source)
         if "post" in record:
-            return (self._post(_object(record, "post"), self._at(record, "at", now)),)
+            return (self._post(_object(record, "post"), self._at(record, "at", now), now),)
         if "edit" in record:
             return (_edit(_object(record, "edit"), self._at(record, "at", now)),)
         if "delete" in record:
             uri = named(_object(record, "delete").get("uri"), "uri")
             return (Deleted(uri, self._at(record, "at", now)),)
         if "uri" in record:
-            return (self._post(record, self._at(record, "seen_at", now)),)
+            return (self._post(record, self._at(record, "seen_at", now), now),)
         if record.keys() & {"event", "ask", "model"}:
             return ()
         raise MalformedError('neither a post ("uri", "author", "text") nor an edit, a delete or an event of Jetstream')
@@ -48,7 +48,7 @@ class LineReader:
         at = claimed(moment(record.get(key)), now) if self._keep_times else None
         return min(at, now) if at is not None else now
 
-    def _post(self, record: dict[str, Any], seen_at: datetime) -> Post:
+    def _post(self, record: dict[str, Any], seen_at: datetime, now: datetime) -> Post:
         created_at = claimed(moment(record.get("created_at")), seen_at)
         self._counters.misdated += created_at is None
         addresses = record.get("links")
@@ -60,6 +60,7 @@ class LineReader:
             text=kept(whole(record.get("text"), "text")),
             seen_at=seen_at,
             created_at=created_at,
+            edited_at=claimed(moment(record.get("edited_at")), now) if self._keep_times else None,
             handle=named(handle, "handle") if handle else "",
             language=language(record.get("language") or record.get("lang")),
             links=links(addresses) if isinstance(addresses, list) else (),
