@@ -157,6 +157,7 @@ def _scene(topic: Topic, standings: list[Standing], now: datetime, question: str
         undeclared=strict and not topic.standings,
         yes_no=is_yes_no(question),
         past=topic.past,
+        fiction=topic.intent in ("fiction", "exercise"),
         quoted=topic.quoted,
     )
 

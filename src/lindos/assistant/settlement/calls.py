@@ -28,17 +28,17 @@ _WON = [
         rf"{_SUBJECT} (?:takes|took|captures|captured|secures|secured|carries|carried)\b(?P<o>[^.;]*)",
         rf"{_SUBJECT} (?:defeat(?:s|ed)|beat|beats|beaten|oust(?:s|ed)|unseat(?:s|ed)|edge(?:s|d)(?: out)?|top(?:s|ped)|overcomes?|overcame|see(?:s)? off|saw off) @\d+\b(?P<o>[^.;]*)",
         rf"{_SUBJECT} (?:(?:is|was|has been|'s|stands) )?(?:{_ADVERB} )*(?:re-?elected|elected|declared|named|called|confirmed|proclaimed|certified|projected|announced|crowned)"
-        rf"(?: (?:as|the|to be|winner|victor|{_OFFICE}|new|next|of|§|projected|official|overall))*(?P<o>[^.;]*)",
-        rf"{_SUBJECT} (?:is|becomes|became|will be|'s) (?:the |our |§'?s? |officially )*(?:(?:projected |declared |official |clear )?winner|victor|{_OFFICE}-elect|(?:next|new) (?:§ )?{_OFFICE})(?P<o>[^.;]*)",
-        r"\b(?:calls?|called|calling|projects?|projected|projecting|declares?|declared) (?:[^@.;:]{0,60} )?(?:race|contest|election|vote|presidency|runoff|§|it|seat|state|result)"
+        rf"(?: (?:as|the|to be|winner|victor|{_OFFICE}|new|next|of|ƥ|projected|official|overall))*(?P<o>[^.;]*)",
+        rf"{_SUBJECT} (?:is|becomes|became|will be|'s) (?:the |our |ƥ'?s? |officially )*(?:(?:projected |declared |official |clear )?winner|victor|{_OFFICE}-elect|(?:next|new) (?:ƥ )?{_OFFICE})(?P<o>[^.;]*)",
+        r"\b(?:calls?|called|calling|projects?|projected|projecting|declares?|declared) (?:[^@.;:]{0,60} )?(?:race|contest|election|vote|presidency|runoff|ƥ|it|seat|state|result)"
         r"(?: [^@.;:]{0,40})?,? for @(?P<n>\d+)(?P<o>(?! to\b|'s? ?\w)[^.;]*)",
         r"\b(?:has|have|been|is|was)(?: been)? called for @(?P<n>\d+)(?P<o>(?! to\b|'s? ?\w)[^.;]*)",
         rf"\b(?:declares?|declared|projects?|projected|projecting|confirms?|confirmed|certif(?:y|ies|ied)|names?|named|announces?|announced|proclaims?|proclaimed|rules?)"
-        rf"(?: (?:that|the|this|it|race|contest|election|vote|result|presidency|presidential|§|runoff|in|of|as|a|an|decision|is|{_OFFICE}|winner|winner:|victor|today|tonight|now|projected))*"
-        rf"(?: winner is| the winner is|:)? @(?P<n>\d+)(?P<o> (?:as |is |to be |has been |the |§'?s? |official |duly |new |next )*(?:winner|victor|elected|re-?elected|won|wins|{_OFFICE}-elect|{_OFFICE})\b[^.;]*)",
-        r"\b(?:voters|people|citizens|electorate|§)(?: of §| have| has)* (?:re-?elect(?:ed|s)?|choose|chose|chosen|elects?|elected) @(?P<n>\d+)(?P<o>[^.;]*)",
+        rf"(?: (?:that|the|this|it|race|contest|election|vote|result|presidency|presidential|ƥ|runoff|in|of|as|a|an|decision|is|{_OFFICE}|winner|winner:|victor|today|tonight|now|projected))*"
+        rf"(?: winner is| the winner is|:)? @(?P<n>\d+)(?P<o> (?:as |is |to be |has been |the |ƥ'?s? |official |duly |new |next )*(?:winner|victor|elected|re-?elected|won|wins|{_OFFICE}-elect|{_OFFICE})\b[^.;]*)",
+        r"\b(?:voters|people|citizens|electorate|ƥ)(?: of ƥ| have| has)* (?:re-?elect(?:ed|s)?|choose|chose|chosen|elects?|elected) @(?P<n>\d+)(?P<o>[^.;]*)",
         rf"^(?:[^@.;]{{0,60}}\b)?(?:winner|the winner|victor|victory|elected|re-?elected|race call|call|called|result|final result|official result|official|outcome|decision|projection)"
-        rf"(?: (?:is|in|of|for|the|goes|to|§|race|election|{_OFFICE}|made|has|been))* ?[:\-–—]* ?(?:for )?@(?P<n>\d+)(?P<o>[^.;]*)",
+        rf"(?: (?:is|in|of|for|the|goes|to|ƥ|race|election|{_OFFICE}|made|has|been))* ?[:\-–—]* ?(?:for )?@(?P<n>\d+)(?P<o>[^.;]*)",
         r"@(?P<n>\d+)'?s? (?:victory|win|election|re-?election)(?: \w+)? (?:is|was|has been|stands) (?:\w+ )?(?:confirmed|certified|official|final|declared|called|upheld)(?P<o>[^.;]*)",
         r"\b(?:victory|win) (?:for|goes to|of) @(?P<n>\d+)(?P<o>[^.;]*)",
         r"\b(?:goes|went|awarded|given|handed) to @(?P<n>\d+)(?P<o>[^.;]*)",
@@ -51,8 +51,8 @@ _WON = [
         rf"{_SUBJECT} (?:est |a ete |sort |devient |sera )?(?:{_ADVERB} )*(?:(?:declaree?|proclamee?|annoncee?|donnee?|confirmee?|nommee?) )?(?:re)?(?:elue?|vainqueure?|gagnante?|le vainqueur|la gagnante|"
         rf"le gagnant|(?:le |la )?(?:nouve\w+ |prochaine? )?{_CHARGE})\b(?P<o>[^.;]*)",
         r"\b(?:victoire|election|reelection) (?:de|d'|pour) ?@(?P<n>\d+)(?P<o>[^.;]*)",
-        r"\b(?:declare|proclame|annonce|confirme|elit|reelit|donne|attribue)\w*(?: (?:que|l'|le|la|les|election|scrutin|victoire|presidentielle|de|du|§|a|d'|resultat|vainqueur|:))*'? ?@(?P<n>\d+)(?P<o>[^.;]*)",
-        r"^(?:[^@.;]{0,60}\b)?(?:vainqueur|elue?|reelue?|resultat(?: officiel| final)?|victoire|gagnante?)(?: (?:de|du|la|le|l'|election|scrutin|§|est|officiel|d'))* ?[:\-–—]* ?@(?P<n>\d+)(?P<o>[^.;]*)",
+        r"\b(?:declare|proclame|annonce|confirme|elit|reelit|donne|attribue)\w*(?: (?:que|l'|le|la|les|election|scrutin|victoire|presidentielle|de|du|ƥ|a|d'|resultat|vainqueur|:))*'? ?@(?P<n>\d+)(?P<o>[^.;]*)",
+        r"^(?:[^@.;]{0,60}\b)?(?:vainqueur|elue?|reelue?|resultat(?: officiel| final)?|victoire|gagnante?)(?: (?:de|du|la|le|l'|election|scrutin|ƥ|est|officiel|d'))* ?[:\-–—]* ?@(?P<n>\d+)(?P<o>[^.;]*)",
         r"\b(?:remportee?|gagnee?) par @(?P<n>\d+)(?P<o>[^.;]*)",
         r"\b(?:revient|attribuee?|decernee?) a @(?P<n>\d+)(?P<o>[^.;]*)",
     )
