@@ -23,6 +23,8 @@ from lindos.server.page.cites import Cite
 LONGEST = 200_000
 """Characters; a longer text is shown as it is."""
 LONGEST_HIGHLIGHTED = 20_000
+_CLOSING = ("”", "’", "»", '"')
+"""What ends a quotation that a citation would otherwise end within."""
 _LANGUAGE = re.compile(r"[\w+#.-]{1,24}")
 
 _TAGS = {
@@ -73,6 +75,8 @@ def _tight(text: str, place: int) -> int:
     place = max(0, min(place, len(text)))
     while place and text[place - 1].isspace():
         place -= 1
+    while text[place : place + 1] in _CLOSING:
+        place += 1
     return len(normalised(text[:place])) if "\r" in text else place
 
 
