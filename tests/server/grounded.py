@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
-from lindos.assistant import Ask, Assistant, AssistantAnswer, Basis, Chunk, Citation, EventBasis, Source, Standing
-from lindos.knowledge import Hit, Post, PostQuery
+from lindos.assistant import Ask, Assistant, AssistantAnswer, Basis, Citation, Cut, EventBasis, Source, Standing
+from lindos.assistant.gate import Gate
+from lindos.assistant.settlement.wording import Told
+from lindos.knowledge import Hit, Post, PostQuery, Posts
 from tests.server.scripted import ScriptedAnswer, ScriptedChatModel
 from tests.server.served import Served
 
@@ -54,21 +56,39 @@ def election(form: str = "partial", state: str = "counting", title: str = "Mayor
     return EventBasis(id="port-ellery-mayor", title=title, kind="election", standing="1", **fields)
 
 
-class GroundedAnswer(AssistantAnswer):
-    """Grows what it rests on with its text: sources at once, citations with their stretch, what was cut at the end."""
+@dataclass
+class CountedPosts:
+    """As much of Posts as the counter wants."""
 
-    def __init__(self, inner: ScriptedAnswer, basis: Basis) -> None:
-        super().__init__(inner, basis.model_copy(update={"citations": (), "cut": ()}))
+    number: int = 0
+    latest: Post | None = None
+
+    async def count(self) -> int:
+        return self.number
+
+    async def search(self, query: PostQuery) -> list[Hit]:
+        assert not query.text
+        return [Hit(self.latest, 0.0)] if self.latest else []
+
+
+class GroundedGate(Gate):
+    """Lets everything pass, and tells what it rests on as its text comes: what was cut, at the end."""
+
+    def __init__(self, basis: Basis) -> None:
+        self.citations: list[Citation] = []
+        self.cut: list[Cut] = []
+        self.refused = basis.refused
         self._whole = basis
         self._said = 0
 
-    async def __anext__(self) -> Chunk:
-        chunk = await super().__anext__()
-        self._said += len(chunk.text)
-        ended = self.finish is not None
-        known = tuple(cited for cited in self._whole.citations if cited.end <= self._said)
-        self.basis = self._whole.model_copy(update={"citations": known, "cut": self._whole.cut if ended else ()})
-        return chunk
+    def feed(self, text: str) -> str:
+        self._said += len(text)
+        self.citations = [one for one in self._whole.citations if one.end <= self._said]
+        return text
+
+    def finish(self) -> str:
+        self.cut = list(self._whole.cut)
+        return ""
 
 
 class GroundedAssistant(Assistant):
@@ -83,13 +103,14 @@ class GroundedAssistant(Assistant):
         self.edited: set[str] = set()
         self.moved: set[str] = set()
         """Ids of events that stand differently by now."""
+        self.posts = cast(Posts, CountedPosts())
 
     async def answer(self, ask: Ask) -> AssistantAnswer:
         self.asked.append(ask)
         text, basis = self.script(ask.messages[-1].content)
         inner = ScriptedAnswer(text, self.scripted.pause, self.scripted.answer_fault, self.scripted.piece)
         self.scripted.answers.append(inner)
-        return GroundedAnswer(inner, basis)
+        return AssistantAnswer(basis.model_copy(update={"cut": ()}), Told(), inner, GroundedGate(basis))
 
     async def standing(self, text: str, basis: Basis) -> Standing:
         uris = [source.uri for source in basis.sources]
@@ -116,21 +137,6 @@ class GroundedAssistant(Assistant):
 
 
 @dataclass
-class CountedPosts:
-    """As much of Posts as the counter wants."""
-
-    number: int = 0
-    latest: Post | None = None
-
-    async def count(self) -> int:
-        return self.number
-
-    async def search(self, query: PostQuery) -> list[Hit]:
-        assert not query.text
-        return [Hit(self.latest, 0.0)] if self.latest else []
-
-
-@dataclass
 class Following:
     """A stream that this server follows."""
 
@@ -145,7 +151,10 @@ class Given:
 
     server: Served
     assistant: GroundedAssistant
-    posts: CountedPosts = field(default_factory=CountedPosts)
+
+    @property
+    def posts(self) -> CountedPosts:
+        return cast(CountedPosts, self.assistant.posts)
 
 
 def give(server: Served, script: Callable[[str], Grounded], streams: Iterable[Following] = ()) -> Given:
@@ -153,6 +162,6 @@ def give(server: Served, script: Callable[[str], Grounded], streams: Iterable[Fo
     model = server.service.model
     assert isinstance(model, ScriptedChatModel)
     given = Given(server, GroundedAssistant(model, script))
-    for name, value in (("assistant", given.assistant), ("posts", given.posts), ("streams", tuple(streams))):
+    for name, value in (("assistant", given.assistant), ("streams", tuple(streams))):
         object.__setattr__(server.service, name, value)  # frozen for all but tests
     return given

@@ -80,7 +80,7 @@ async def _open(settings: Settings, start_model: StartModel, stack: AsyncExitSta
     model = start_model()
     stack.push_async_callback(model.close)
     assistant = Assistant(model, known)
-    return Service(settings, model, conversations, known, Answers(settings, conversations), assistant)
+    return Service(settings, model, assistant, conversations, known, Answers(settings, conversations))
 
 
 def _schema(app: FastAPI) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What every route works with: the model, the conversations, the personas, the answers under way."""
+"""What every route works with: the model, the assistant, the conversations, the personas, the answers under way."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Annotated, Protocol
 from fastapi import Depends, Request
 
 from lindos.assistant import Assistant, ChatModel, Persona
-from lindos.knowledge import Posts
 from lindos.server.errors import RETRY_SECONDS, ApiError, public_words
 from lindos.server.page.answers import Answers
 from lindos.server.page.shown import Shown
@@ -47,14 +46,12 @@ class Service:
 
     settings: Settings
     model: ChatModel
+    assistant: Assistant
     conversations: Conversations
     personas: Mapping[str, Persona]
     answers: Answers
-    assistant: Assistant
-    """Answers for the model, over posts and events."""
-    posts: Posts | None = None
-    """What is known of what people post; None: nothing."""
     streams: Sequence[Followed] = ()
+    """Streams of posts that this server follows itself."""
     started: int = field(default_factory=lambda: int(time.time()))
 
     @property

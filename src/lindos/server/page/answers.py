@@ -56,8 +56,10 @@ class Run:
 
     @property
     def basis(self) -> Basis:
-        """What it rests on so far."""
-        return self._answer.basis if self._answer is not None else Basis()
+        """What its text so far rests on: more may be known already, and never be written."""
+        basis = self._answer.basis if self._answer is not None else Basis()
+        within = tuple(one for one in basis.citations if one.end <= len(self.text))
+        return basis if len(within) == len(basis.citations) else basis.model_copy(update={"citations": within})
 
     # Writing.
 

@@ -58,10 +58,11 @@ async def message(message_id: MessageId, service: ServiceOf) -> MessageView:
 
 
 async def _posts(service: Service) -> PostsView | None:
-    if service.posts is None:
+    posts = service.assistant.posts
+    if posts is None:
         return None
-    count = await service.posts.count()
-    newest = await service.posts.search(PostQuery(limit=1)) if count else []
+    count = await posts.count()
+    newest = await posts.search(PostQuery(limit=1)) if count else []
     return PostsView(count=count, newest=newest[0].post.seen_at if newest else None)
 
 
