@@ -10,10 +10,10 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 import lindos
-from lindos.assistant import personas
+from lindos.assistant import Assistant, personas
 from lindos.server import errors, health, static, v1
 from lindos.server.middleware import BodyLimit, RequestFrame
-from lindos.server.page import routes, talk
+from lindos.server.page import news, routes, talk
 from lindos.server.page.answers import Answers
 from lindos.server.security import Guard, SecurityHeaders
 from lindos.server.service import Service, StartModel
@@ -60,7 +60,7 @@ def create_app(settings: Settings, start_model: StartModel) -> FastAPI:
         redirect_slashes=False,
     )
     errors.install(app)
-    for router in (v1.chat, v1.completions, v1.models, health.router, routes.router, talk.router):
+    for router in (v1.chat, v1.completions, v1.models, health.router, routes.router, talk.router, news.router):
         app.include_router(router)
     static.install(app)
     app.openapi = lambda: _schema(app)
@@ -79,7 +79,8 @@ async def _open(settings: Settings, start_model: StartModel, stack: AsyncExitSta
     await conversations.recover()
     model = start_model()
     stack.push_async_callback(model.close)
-    return Service(settings, model, conversations, known, Answers(settings, model, conversations))
+    assistant = Assistant(model, known)
+    return Service(settings, model, assistant, conversations, known, Answers(settings, conversations))
 
 
 def _schema(app: FastAPI) -> dict[str, Any]:

@@ -28,7 +28,7 @@ function take(found) {
   state = found;
   if (!news) return;
   thread.setActions({ context: found.model?.context ?? 0 });
-  composer.setPersonas(found.personas, found.default_persona);
+  composer.offerPersonas(found.personas, found.default_persona);
   composer.setReady(found.ready, found.fault ? "" : loadingWords());
   $("caution").textContent = found.fault || (found.model?.caution ?? "");
   showModel();
