@@ -25,9 +25,12 @@ from lindos.assistant.model import (
     Stats,
     TokenLogprob,
     Usage,
+    writes_itself,
 )
 from lindos.assistant.persona import DEFAULT_PERSONA, Persona, personas
+from lindos.assistant.replicas import Replicas
 from lindos.assistant.talk import chat_sampling, told
+from lindos.assistant.upstream import UpstreamChatModel, UpstreamOptions, connect, key_from
 
 __all__ = [
     "DEFAULT_PERSONA",
@@ -51,6 +54,7 @@ __all__ = [
     "ModelInfo",
     "Persona",
     "QueueFull",
+    "Replicas",
     "RequestError",
     "Sampling",
     "SearchWish",
@@ -58,10 +62,15 @@ __all__ = [
     "Standing",
     "Stats",
     "TokenLogprob",
+    "UpstreamChatModel",
+    "UpstreamOptions",
     "Usage",
     "bundled_model",
     "chat_sampling",
+    "connect",
     "find_model",
+    "key_from",
     "personas",
     "told",
+    "writes_itself",
 ]
