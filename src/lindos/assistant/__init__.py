@@ -6,7 +6,7 @@ Torch-free: the model runs in the engine's process. Nothing here knows HTTP or p
 from lindos.assistant.answer import AssistantAnswer
 from lindos.assistant.ask import Ask, SearchWish
 from lindos.assistant.assistant import Assistant
-from lindos.assistant.basis import Basis, Citation, Cut, EventBasis, Form, Source, Standing
+from lindos.assistant.basis import Basis, Citation, Cut, EventBasis, EventState, Form, Source, Standing
 from lindos.assistant.bundled import bundled_model, find_model
 from lindos.assistant.engine_model import EngineChatModel
 from lindos.assistant.model import (
@@ -29,6 +29,7 @@ from lindos.assistant.model import (
 )
 from lindos.assistant.persona import DEFAULT_PERSONA, Persona, personas
 from lindos.assistant.replicas import Replicas
+from lindos.assistant.settlement import Event, Events
 from lindos.assistant.talk import chat_sampling, told
 from lindos.assistant.upstream import UpstreamChatModel, UpstreamOptions, connect, key_from
 
@@ -47,7 +48,10 @@ __all__ = [
     "EngineDied",
     "EngineError",
     "EngineOptions",
+    "Event",
     "EventBasis",
+    "EventState",
+    "Events",
     "Form",
     "Grammar",
     "Loading",
