@@ -11,6 +11,7 @@ import html
 import re
 import unicodedata
 from collections.abc import Iterable
+from functools import lru_cache
 
 from tests.replay.world import Race, Side
 
@@ -54,6 +55,7 @@ FIGURES = str.maketrans("031", "oei")
 YEARS = re.compile(r"\b(1[89]\d\d|20\d\d)\b")
 
 
+@lru_cache(maxsize=1 << 16)
 def plain(text: str) -> str:
     """A text for comparing: no marks, accents, lookalikes or invisible characters, small letters."""
     text = unicodedata.normalize("NFKC", html.unescape(text)).translate(LOOKALIKES).casefold()

@@ -116,7 +116,7 @@ def parenthesis(text: str, rng: random.Random) -> str:
 
 
 def after_a_denial(text: str, rng: random.Random) -> str:
-    return f"Nobody has been declared the winner yet. {text}"
+    return f"Nobody knows the result yet. {text}"
 
 
 def after_a_condition(text: str, rng: random.Random) -> str:

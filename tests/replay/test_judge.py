@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tests.replay import oracle
 from tests.replay.claims import claims, fates, leaked, plain
 from tests.replay.disguises import DISGUISES
+from tests.replay.grammar import composed
 from tests.replay.judge import figures, judge
 from tests.replay.play import announcements, announcing, filled, pairs, questions
 from tests.replay.timelines import Timeline, chaos, phases
@@ -75,7 +76,7 @@ def test_disguised_announcements_are_found():
         timeline = Timeline(r, rng)
         timeline.event("open")
         whole = [a for a in announcements() if not a[1].startswith("bare") and a[0] != "xx"]
-        for lang, group, template in rng.sample(whole, 60):
+        for lang, group, template in rng.sample(whole, 40):
             timeline.replies.clear()
             question = filled(rng.choice(questions("election", lang, group)), r, side, lang)
             timeline.ask(question, disguise(filled(template, r, side, lang), rng), side.name, about=r.id)
@@ -83,6 +84,20 @@ def test_disguised_announcements_are_found():
         caught = {fault.reply for fault in verdict.of("premature")}
         missed = [line.reply for line in timeline.lines if line.reply and line.reply not in caught]
         assert not missed, (disguise.__name__, missed[:3])
+
+
+def test_announcements_put_together_are_found():
+    rng = random.Random(13)
+    r = race(rng)
+    timeline = Timeline(r, rng)
+    timeline.event("open")
+    for _ in range(600):
+        lang, side = rng.choice(("en", "fr")), rng.choice(r.sides)
+        timeline.replies.clear()
+        timeline.ask(f"{r.place}?", filled(composed(rng, lang), r, side, lang), side.name, about=r.id)
+    verdict = judge(timeline.lines, timeline.races, oracle.answers(timeline, oracle.beside))
+    caught = {fault.reply for fault in verdict.of("premature")}
+    assert [line.reply for line in timeline.lines if line.reply and line.reply not in caught] == []
 
 
 def test_the_other_side_is_found_once_one_has_won():
