@@ -3,7 +3,9 @@
 Torch-free: the model runs in the engine's process. Nothing here knows HTTP or pages.
 """
 
-from lindos.assistant.assistant import Ask, Assistant, AssistantAnswer, SearchWish
+from lindos.assistant.answer import AssistantAnswer
+from lindos.assistant.ask import Ask, SearchWish
+from lindos.assistant.assistant import Assistant
 from lindos.assistant.basis import Basis, Citation, Cut, EventBasis, Form, Source, Standing
 from lindos.assistant.bundled import bundled_model, find_model
 from lindos.assistant.engine_model import EngineChatModel

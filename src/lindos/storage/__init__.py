@@ -6,12 +6,14 @@ and no other room of Lindos is imported.
 
 from lindos.storage.conversations import Conversations, NotFound, Thread
 from lindos.storage.database import Database, StorageError, data_directory
+from lindos.storage.event_tables import EventRow
 from lindos.storage.tables import ConversationRow, MessageRow, State
 
 __all__ = [
     "ConversationRow",
     "Conversations",
     "Database",
+    "EventRow",
     "MessageRow",
     "NotFound",
     "State",
