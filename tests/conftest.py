@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 # Before torch is imported anywhere: tests share few cores with the processes they start.
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import settings
 
 from lindos.specs import ModelSpec
+from tests.postgres import Postgres, programs
 
 # Shared machines are slow now and then; how long an example takes says nothing about it.
 settings.register_profile("lindos", deadline=None, print_blob=True)
@@ -35,6 +37,35 @@ def shared() -> Path:
     if not (root / "golden").is_dir():
         pytest.skip("the reference data (LINDOS_SHARED) is not here")
     return root
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server; tests that want it are skipped without it, unless nothing may be skipped."""
+    found = programs()
+    if found is None:
+        words = "PostgreSQL is not installed (on Debian and Ubuntu: apt install postgresql)"
+        if os.environ.get("LINDOS_NO_SKIP") == "1":
+            pytest.fail(words)
+        pytest.skip(words)
+    server = Postgres(found)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def location(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
+    """An empty database, of either kind: what `Database.open` takes."""
+    if request.param == "sqlite":
+        return tmp_path / "lindos.db"
+    server: Postgres = request.getfixturevalue("postgres")
+    return server.fresh()
+
+
+@pytest.fixture
+def postgres_url(postgres: Postgres) -> str:
+    """An empty PostgreSQL database."""
+    return postgres.fresh()
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Conversations on a real SQLite file."""
+"""Conversations on a real SQLite file and in a real PostgreSQL."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Work = Callable[[Conversations], Awaitable[None]]
 
 
 @asynccontextmanager
-async def opened(path: Path) -> AsyncIterator[Conversations]:
-    async with await Database.open(path / "lindos.db") as database:
+async def opened(location: Path | str) -> AsyncIterator[Conversations]:
+    async with await Database.open(location) as database:
         yield Conversations(database)
 
 
-def on_database(path: Path, work: Work) -> None:
+def on_database(location: Path | str, work: Work) -> None:
     async def main() -> None:
-        async with opened(path) as store:
+        async with opened(location) as store:
             await work(store)
 
     asyncio.run(main())
@@ -38,7 +38,7 @@ async def exchange(store: Conversations, conversation: str, *, after: int | None
     return [question.id, answer.id]
 
 
-def test_what_was_said_is_there_after_opening_again(tmp_path: Path):
+def test_what_was_said_is_there_after_opening_again(location: Path | str):
     found: list[str] = []
 
     async def first(store: Conversations) -> None:
@@ -57,11 +57,11 @@ def test_what_was_said_is_there_after_opening_again(tmp_path: Path):
         age = datetime.now(UTC) - thread.messages[0].created_at
         assert 0 <= age.total_seconds() < 600
 
-    on_database(tmp_path, first)
-    on_database(tmp_path, second)
+    on_database(location, first)
+    on_database(location, second)
 
 
-def test_versions_branch_and_are_shown_again(tmp_path: Path):
+def test_versions_branch_and_are_shown_again(location: Path | str):
     async def work(store: Conversations) -> None:
         conversation = (await store.create()).id
         q1, a1 = await exchange(store, conversation, text="one")
@@ -80,10 +80,10 @@ def test_versions_branch_and_are_shown_again(tmp_path: Path):
         assert [row.id for row in (await store.branch(a2)).messages] == [q1, a1, q2, a2]
         assert [row.id for row in (await store.thread(conversation)).messages] == [q3, a3]
 
-    on_database(tmp_path, work)
+    on_database(location, work)
 
 
-def test_messages_follow_each_other_properly(tmp_path: Path):
+def test_messages_follow_each_other_properly(location: Path | str):
     async def work(store: Conversations) -> None:
         here, there = (await store.create()).id, (await store.create()).id
         q1, a1 = await exchange(store, here)
@@ -95,10 +95,10 @@ def test_messages_follow_each_other_properly(tmp_path: Path):
             await store.add(there, "user", "of another conversation", parent_id=a1)
         assert (await store.thread(there)).messages == ()
 
-    on_database(tmp_path, work)
+    on_database(location, work)
 
 
-def test_what_is_unknown_is_not_found(tmp_path: Path):
+def test_what_is_unknown_is_not_found(location: Path | str):
     async def work(store: Conversations) -> None:
         for ask in (store.get("0" * 32), store.delete("0" * 32), store.thread("x"), store.add("x", "user", "y")):
             with pytest.raises(NotFound, match="no conversation"):
@@ -108,22 +108,24 @@ def test_what_is_unknown_is_not_found(tmp_path: Path):
                 await ask
         await store.write(12345, content="nobody's")  # its conversation was deleted meanwhile
 
-    on_database(tmp_path, work)
+    on_database(location, work)
 
 
-def test_deleting_takes_all_messages_along_however_many_follow_each_other(tmp_path: Path):
+def test_deleting_takes_all_messages_along_however_many_follow_each_other(location: Path | str):
     async def main() -> None:
-        async with await Database.open(tmp_path / "lindos.db") as database:
+        async with await Database.open(location) as database:
             await work(database, Conversations(database))
 
     async def work(database: Database, store: Conversations) -> None:
         conversation = (await store.create()).id
         last = (await exchange(store, conversation))[-1]
         async with database.write() as session:  # SQLite's cascades end at a depth of a thousand
-            for number in range(last + 1, last + 1500):
-                role = "user" if number % 2 else "assistant"
-                session.add(MessageRow(id=number, conversation_id=conversation, parent_id=number - 1, role=role))
-        last += 1499
+            for number in range(1499):
+                role = "assistant" if number % 2 else "user"
+                row = MessageRow(conversation_id=conversation, parent_id=last, role=role)
+                session.add(row)
+                await session.flush()
+                last = row.id
         assert len((await store.show(last)).messages) == 1501
         kept = await exchange(store, (await store.create()).id)
         await store.delete(conversation)
@@ -136,7 +138,7 @@ def test_deleting_takes_all_messages_along_however_many_follow_each_other(tmp_pa
     asyncio.run(main())
 
 
-def test_search_finds_words_in_titles_and_messages(tmp_path: Path):
+def test_search_finds_words_in_titles_and_messages(location: Path | str):
     async def work(store: Conversations) -> None:
         ids = {}
         for text in ("The Café of STRASSE", "100% of snake_case", "Ωmega und Straße", "nothing"):
@@ -158,10 +160,10 @@ def test_search_finds_words_in_titles_and_messages(tmp_path: Path):
         assert await found("absent") == set()
         assert await found("   ") == set(ids)
 
-    on_database(tmp_path, work)
+    on_database(location, work)
 
 
-def test_the_list_is_latest_first_and_comes_in_pages(tmp_path: Path):
+def test_the_list_is_latest_first_and_comes_in_pages(location: Path | str):
     async def work(store: Conversations) -> None:
         ids = [(await store.create(title=str(n))).id for n in range(5)]
         await exchange(store, ids[1])
@@ -170,10 +172,10 @@ def test_the_list_is_latest_first_and_comes_in_pages(tmp_path: Path):
         assert order[1:] == [ids[4], ids[3], ids[2], ids[0]]
         assert [row.id for row in await store.find(limit=2, offset=2)] == order[2:4]
 
-    on_database(tmp_path, work)
+    on_database(location, work)
 
 
-def test_answers_cut_off_by_the_end_of_a_server_are_marked(tmp_path: Path):
+def test_answers_cut_off_by_the_end_of_a_server_are_marked(location: Path | str):
     async def work(store: Conversations) -> None:
         conversation = (await store.create()).id
         question = await store.add(conversation, "user", "Q")
@@ -184,19 +186,19 @@ def test_answers_cut_off_by_the_end_of_a_server_are_marked(tmp_path: Path):
         row = await store.message(answer.id)
         assert (row.state, row.content) == ("interrupted", "half an ans")
 
-    on_database(tmp_path, work)
+    on_database(location, work)
 
 
-def test_two_processes_may_write_at_once(tmp_path: Path):
+def test_two_processes_may_write_at_once(location: Path | str):
     async def work(store: Conversations) -> None:
-        async with opened(tmp_path) as other:
+        async with opened(location) as other:
             conversations = [(await store.create()).id for _ in range(4)]
             await asyncio.gather(
                 *(exchange(store if n % 2 else other, conversations[n % 4], text=str(n)) for n in range(24))
             )
             assert sum([len(await _all_ids(store, one)) for one in conversations]) == 24 * 2
 
-    on_database(tmp_path, work)
+    on_database(location, work)
 
 
 async def _all_ids(store: Conversations, conversation: str) -> set[int]:
@@ -207,7 +209,7 @@ async def _all_ids(store: Conversations, conversation: str) -> set[int]:
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(st.characters(codec=None), max_size=40))
-def test_any_text_can_be_kept_and_found(tmp_path: Path, text: str):
+def test_any_text_can_be_kept_and_found(location: Path | str, text: str):
     async def work(store: Conversations) -> None:
         conversation = await store.create(title=text)
         question = await store.add(conversation.id, "user", text)
@@ -216,7 +218,7 @@ def test_any_text_can_be_kept_and_found(tmp_path: Path, text: str):
         assert conversation.id in {row.id for row in await store.find(text, limit=100)}
         await store.delete(conversation.id)
 
-    on_database(tmp_path, work)
+    on_database(location, work)
 
 
 @given(st.text(max_size=200))

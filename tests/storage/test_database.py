@@ -16,6 +16,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
 
 from lindos.storage import Conversations, Database, StorageError, data_directory
+from lindos.storage.post_tables import INDEX_TABLE
 from lindos.storage.tables import Table
 
 FULL = "CREATE TRIGGER f BEFORE UPDATE ON conversations BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"
@@ -27,6 +28,11 @@ def open_and_close(path: Path) -> None:
             await Conversations(database).find()
 
     asyncio.run(main())
+
+
+def is_declared(name: str | None, kind: str, _: object) -> bool:
+    """Whether a table is one of those the code declares; what finds words is made in each database's own way."""
+    return kind != "table" or not str(name).startswith(INDEX_TABLE)
 
 
 def test_a_fresh_one_is_private(tmp_path: Path):
@@ -41,7 +47,8 @@ def test_the_migrations_make_the_tables_that_the_code_wants(tmp_path: Path):
     open_and_close(path)
     engine = create_engine(f"sqlite:///{path}")
     with engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_server_default": True})
+        opts = {"compare_server_default": True, "include_name": is_declared}
+        context = MigrationContext.configure(connection, opts=opts)
         assert compare_metadata(context, Table.metadata) == []
     engine.dispose()
 

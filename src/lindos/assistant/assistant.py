@@ -163,9 +163,8 @@ def _scene(topic: Topic, standings: list[Standing], now: datetime, question: str
 
 def _form(standings: tuple[Standing, ...]) -> Form:
     """The form of an answer on several events: that of the least settled."""
-    order: tuple[Form, ...] = ("unknown", "conflicting", "partial", "settled")
     forms = {standing.form for standing in standings}
-    return next((form for form in order if form in forms), "unknown")
+    return next((form for form in LEAST_FIRST if form in forms), "unknown")
 
 
-__all__ = ["Ask", "Assistant", "AssistantAnswer"]
+LEAST_FIRST: tuple[Form, ...] = ("unknown", "conflicting", "partial", "settled")

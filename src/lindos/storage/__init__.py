@@ -4,8 +4,9 @@ SQLite in one file by default, any SQLAlchemy async URL beyond one machine. Noth
 and no other room of Lindos is imported.
 """
 
+import lindos.storage.post_tables  # noqa: F401 - so that the metadata knows all tables
 from lindos.storage.conversations import Conversations, NotFound, Thread
-from lindos.storage.database import Database, StorageError, data_directory
+from lindos.storage.database import Database, StorageError, data_directory, database_location
 from lindos.storage.event_tables import EventRow
 from lindos.storage.tables import ConversationRow, MessageRow, State
 
@@ -20,4 +21,5 @@ __all__ = [
     "StorageError",
     "Thread",
     "data_directory",
+    "database_location",
 ]

@@ -13,12 +13,15 @@ from typing import Any, Self
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy import Connection, event
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import URL, Connection, event, make_url, text
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 FILE_NAME = "lindos.db"
 BUSY_SECONDS = 10
+URL_VARIABLE = "DATABASE_URL"
+_MIGRATING = 0x4C696E646F73
+"""The number of the lock that keeps processes from bringing one PostgreSQL up to date at once: our name in ASCII."""
 _MIGRATIONS = Path(__file__).with_name("migrations")
 
 
@@ -31,6 +34,11 @@ def data_directory() -> Path:
     root = os.environ.get("XDG_DATA_HOME", "")
     # The specification of those variables has relative paths ignored.
     return (Path(root) if os.path.isabs(root) else Path.home() / ".local" / "share") / "lindos"
+
+
+def database_location(data: Path) -> Path | str:
+    """Where the database is: what `$DATABASE_URL` says, else a SQLite file in the folder `data`."""
+    return os.environ.get(URL_VARIABLE) or data / FILE_NAME
 
 
 class Database:
@@ -47,12 +55,13 @@ class Database:
 
     @classmethod
     async def open(cls, location: Path | str) -> Self:
-        """Open a SQLite file (made when it is missing) or an SQLAlchemy async URL, and bring its tables up to date.
+        """Open a SQLite file (made when it is missing) or a URL, and bring its tables up to date.
 
+        URLs are `postgresql://user:password@host/name`, also as `postgres://`, or any async one of SQLAlchemy.
         Raises StorageError when that cannot be done; a database of a newer Lindos is refused, not changed.
         """
         if isinstance(location, str) and "://" in location:
-            where, engine = location.split("@")[-1], create_async_engine(location)
+            where, engine = _server(location)
         else:
             where = str(_prepare_file(Path(location)))
             engine = create_async_engine(f"sqlite+aiosqlite:///{where}", connect_args={"timeout": BUSY_SECONDS})
@@ -65,6 +74,11 @@ class Database:
             await engine.dispose()
             raise
         return database
+
+    @property
+    def dialect(self) -> str:
+        """`sqlite` or `postgresql`."""
+        return self._engine.dialect.name
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
@@ -105,12 +119,52 @@ class Database:
         """Have what drivers raise said in our words."""
         try:
             yield
-        except (SQLAlchemyError, OSError) as error:
+        except (SQLAlchemyError, OSError, *_driver_errors(self.dialect)) as error:
             reason = getattr(error, "orig", None) or error
             raise StorageError(f"{self._where} cannot be used as a database: {reason}") from error
 
 
+def _server(location: str) -> tuple[str, AsyncEngine]:
+    """What a database behind a URL is called (without passwords), and its engine."""
+    try:
+        url = _async_url(make_url(location))
+        host = url.host or url.query.get("host") or "this machine"
+        # A server may have been restarted since it was asked last.
+        return f"{url.database} on {host}", create_async_engine(url, pool_pre_ping=True)
+    except ModuleNotFoundError as error:
+        hint = "; install it with: pip install 'lindos[postgres]'" if error.name == "asyncpg" else ""
+        raise StorageError(f"The database's driver, {error.name}, is not installed{hint}") from None
+    except (ArgumentError, SQLAlchemyError, ValueError) as error:
+        reason = str(error).splitlines()[0].replace(location, "the URL")
+        raise StorageError(
+            f"The database's URL cannot be used: {reason}; it looks like postgresql://user:password@host/name"
+        ) from None
+
+
+def _async_url(url: URL) -> URL:
+    """PostgreSQL's URL as others write it, as asyncpg understands it."""
+    if url.drivername not in ("postgres", "postgresql", "postgresql+asyncpg"):
+        return url
+    query = dict(url.query)
+    if "sslmode" in query:
+        query.setdefault("ssl", query.pop("sslmode"))
+    if unknown := query.keys() - {"host", "port", "ssl"}:
+        raise ValueError(f"its options {', '.join(sorted(unknown))} are not among host, port, ssl and sslmode")
+    return url.set(drivername="postgresql+asyncpg", query=query)
+
+
+def _driver_errors(dialect: str) -> tuple[type[Exception], ...]:
+    """What asyncpg raises itself, where SQLAlchemy does not wrap it: while connecting."""
+    if dialect != "postgresql":
+        return ()
+    import asyncpg  # an extra of ours, which is here when such a database was opened
+
+    return (asyncpg.PostgresError, asyncpg.InterfaceError)
+
+
 def _upgrade(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _MIGRATING})
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection

@@ -1,0 +1,162 @@
+"""Finding posts: what a query means in SQL, and the order of what it finds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, func, literal_column, not_, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from lindos.knowledge.names import Places, places
+from lindos.knowledge.post import Post
+from lindos.knowledge.ranking import Shares, relevance, sought
+from lindos.knowledge.records import POST_COLUMNS, SERIAL_BITS, chunks, clean, first_id, moment, post_of
+from lindos.knowledge.wordindex import Scope, WordIndex, freshness
+from lindos.knowledge.words import question_words
+from lindos.storage.post_tables import AUTHORS, POSTS
+
+FEWEST_CANDIDATES = 100
+"""Posts that are ranked word by word, at least, where there are so many."""
+_SAMPLES, _SAMPLE = 16, 256
+_LAST = (1 << 63) - 1
+_AUTHOR = literal_column("+posts.author_id")
+"""The plus keeps SQLite from going by authors where it shall go by words."""
+
+
+@dataclass(frozen=True, slots=True)
+class PostQuery:
+    """What to look for. The text is words, not a query language; nothing in it can be an error."""
+
+    text: str = ""
+    """Empty: the latest posts."""
+    since: datetime | None = None
+    """Seen at or after this."""
+    until: datetime | None = None
+    """Seen before this."""
+    authors: tuple[str, ...] = ()
+    """Handles, author ids or domains, as in `Posts.by`; empty: anybody."""
+    excluded_authors: tuple[str, ...] = ()
+    language: str = ""
+    """`en` finds `en-GB`, too; empty: any."""
+    limit: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A post that was found."""
+
+    post: Post
+    score: float
+    """Larger is better; comparable within one search only."""
+
+
+def post_rows() -> Select[*tuple[Any, ...]]:
+    """Asks for posts as `post_of` wants them."""
+    return select(*POST_COLUMNS).join_from(POSTS, AUTHORS, AUTHORS.c.id == POSTS.c.author_id)
+
+
+def latest_posts(query: PostQuery) -> Select[*tuple[Any, ...]]:
+    """Asks for the living posts that a query looks at, whatever they say, the latest first."""
+    scope = _scope(query, POSTS.c.author_id)
+    found = post_rows().where(POSTS.c.deleted_at.is_(None), POSTS.c.id >= scope.first, POSTS.c.id < scope.behind)
+    # The ids are exact to the millisecond.
+    if query.since is not None:
+        found = found.where(POSTS.c.seen_at >= moment(query.since))
+    if query.until is not None:
+        found = found.where(POSTS.c.seen_at < moment(query.until))
+    return found.where(*scope.conditions).order_by(POSTS.c.id.desc()).limit(query.limit)
+
+
+def _scope(query: PostQuery, author: ColumnElement[int]) -> Scope:
+    first = 0 if query.since is None else first_id(query.since)
+    behind = _LAST if query.until is None else min(first_id(query.until) + (1 << SERIAL_BITS), _LAST)
+    conditions: list[ColumnElement[bool]] = []
+    if query.authors:
+        conditions.append(_by(author, query.authors))
+    if query.excluded_authors:
+        conditions.append(not_(_by(author, query.excluded_authors)))
+    if query.language:
+        claimed, wanted = func.lower(POSTS.c.language), clean(query.language).lower()
+        conditions.append(or_(claimed == wanted, claimed.startswith(wanted + "-", autoescape=True)))
+    return Scope(first, behind, tuple(conditions))
+
+
+def _by(author: ColumnElement[int], names: Sequence[str]) -> ColumnElement[bool]:
+    meant = places(map(clean, names))
+    by_id = select(AUTHORS.c.id).where(_among(AUTHORS.c.place, meant))
+    by_handle = select(AUTHORS.c.id).where(_among(AUTHORS.c.handle_place, meant))
+    return author.in_(by_id.union(by_handle))
+
+
+def _among(name: ColumnElement[Any], meant: Places) -> ColumnElement[bool]:
+    return or_(name.in_(meant.equal), *(and_(name >= low, name < high) for low, high in meant.ranges))
+
+
+async def measure(connection: AsyncConnection) -> list[str]:
+    """Texts of living posts from all times, to measure words on."""
+    living = select(POSTS.c.text).where(POSTS.c.deleted_at.is_(None)).order_by(POSTS.c.id)
+    most = _SAMPLES * _SAMPLE
+    texts = list(await connection.scalars(living.limit(most)))
+    if len(texts) < most:
+        return texts
+    first, last = (await connection.execute(select(func.min(POSTS.c.id), func.max(POSTS.c.id)))).one()
+    texts = []
+    for sample in range(1, _SAMPLES + 1):
+        spot = last - (last - first) * sample // _SAMPLES
+        texts += await connection.scalars(living.where(POSTS.c.id >= spot).limit(_SAMPLE))
+    return texts
+
+
+class Search:
+    """One search for words."""
+
+    def __init__(self, connection: AsyncConnection, index: WordIndex, shares: Shares, posts: int) -> None:
+        self._connection = connection
+        self._index = index
+        self._shares = shares
+        self._posts = posts
+
+    async def run(self, query: PostQuery) -> list[Hit]:
+        """The best posts for a query with words, the best first."""
+        question = sought(question_words(query.text), self._shares, self._posts)
+        if not question.all:
+            return []
+        now = await self._now(query)
+        scope = _scope(query, _AUTHOR)
+        enough = max(FEWEST_CANDIDATES, 2 * query.limit)
+        weights = {word: self._shares.weight(word) for word in question.all}
+        asked: list[Select[Any]] = []
+        if question.rare:
+            rare = {word: weights[word] for word in question.rare}
+            asked.append(self._index.best(rare, scope, now, enough))
+        if question.common:
+            # Where rare words find little (they may be misspelt), the latest posts with the others stand in.
+            asked += [self._index.latest(question.common, every, scope, enough) for every in (True, False)]
+        ids: dict[int, None] = {}
+        for statement in asked:
+            if len(ids) < query.limit:
+                ids |= dict.fromkeys(await self._connection.scalars(statement))
+        hits = [
+            Hit(post, relevance(weights, post.text, self._shares) * freshness(first_id(post.seen_at), now))
+            for post in await self._posts_of(ids)
+            if (query.since is None or post.seen_at >= moment(query.since))
+            and (query.until is None or post.seen_at < moment(query.until))
+        ]
+        hits.sort(key=lambda hit: (hit.score, hit.post.seen_at), reverse=True)
+        return hits[: query.limit]
+
+    async def _now(self, query: PostQuery) -> int:
+        """The present that posts' ages are counted from: the newest post's, so that a replay finds what was found."""
+        if query.until is not None:
+            return first_id(query.until)
+        return await self._connection.scalar(select(func.max(POSTS.c.id))) or 0
+
+    async def _posts_of(self, ids: Iterable[int]) -> list[Post]:
+        found: list[Post] = []
+        for part in chunks(ids):
+            rows = await self._connection.execute(post_rows().where(POSTS.c.id.in_(part)))
+            found += map(post_of, rows)
+        return found
