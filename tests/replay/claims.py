@@ -21,7 +21,7 @@ LOOKALIKES = str.maketrans(
 )
 WON = re.compile(
     r"\b(?:wo+n|wins?|winners?|win(?:ning)?\b|elected|elects?|\w+-elect|re-?elected|victor(?:y|ies|ious)?|prevail\w*|"
-    r"triumph\w*|clinch\w*|sweeps?|swept|secure[sd]?|carr(?:y|ies|ied)|takes?|took|beats?|beaten|defeat\w*|unseat\w*|"
+    r"triumph\w*|clinch\w*|sweeps?|swept|secure[sd]?|carr(?:y|ies|ied)|(?<!that it )takes?|took|beats?|beaten|defeat\w*|unseat\w*|"
     r"ousts?|ousted|edged?|crush\w*|congrat\w*|sworn|inaugurat\w*|champions?|laureate|award(?:ed|s)|"
     r"call(?:s|ed) (?:it )?(?:\w+ )?for|declare[sd]?|projected|projects|chose|chosen|picks?|picked|picking|"
     r"next \w+ of|new \w+ of|goes to|went to|did it|got it|is over|it's over|mandate|lift(?:s|ed)|"
@@ -139,13 +139,14 @@ def _claims(piece: str, race: Race, allowed: set[str]) -> bool:
 
 def _of_a_name(match: re.Match[str], race: Race) -> bool:
     """A surname such as Won is no claim by itself."""
-    return any(match[0] in words(side.name) for side in race.sides)
+    return race.kind not in ("verdict", "death") and any(match[0] in words(side.name) for side in race.sides)
 
 
 def _contradicts(piece: str, race: Race, allowed: set[str]) -> bool:
     """Whether a claim goes to somebody else than it may; where two are named, the first is taken to have won."""
     if race.kind in ("verdict", "death"):
-        return next(iter(allowed)) not in fates(piece)
+        told = fates(piece)
+        return bool(told) and not told & allowed
     places = {}
     for side in race.sides:
         found = re.search(rf"\b{re.escape(plain(side.short))}\b", piece)
@@ -170,7 +171,8 @@ def fates(text: str) -> set[str]:
     rest = re.sub(r"not guilty|non coupable", " ", piece)
     if re.search(r"\bguilty|convict|sentenced|prison|\bcoupable|condamne", rest):
         found.add("guilty")
-    if re.search(r"\bdied|\bdead\b|death|passed away|\bmort|decede|deces", piece):
+    gone = r"\bdied|\bdead\b|death|passed away|rest in peace|\brip\b|no longer with us|funeral|the late "
+    if re.search(gone + r"|\bmort|decede|deces|repose en paix|eteint|quittes", piece):
         found.add("died")
     if re.search(r"\balive|\bvivant", piece):
         found.add("alive")

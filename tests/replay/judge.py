@@ -25,7 +25,7 @@ class Fault:
     """One thing that is wrong with one answer."""
 
     kind: str
-    """premature, form, outcome, counts, as_of, citation, cut, or missing."""
+    """premature, form, outcome, counts, as_of, citation, cut, fuss, or missing."""
     ask: Mapping[str, Any]
     answer: Mapping[str, Any]
     detail: str
@@ -51,13 +51,16 @@ class Verdict:
     """Those of them that were answered settled, with the right outcome and no other."""
     harmless: int = 0
     uncut: int = 0
+    """Harmless requests whose reply was shown whole with nothing cut."""
+    plain: int = 0
+    """Those of them that were answered without a word about the state of the race."""
 
     def of(self, kind: str) -> list[Fault]:
         return [fault for fault in self.faults if fault.kind == kind]
 
     def add(self, other: Verdict) -> None:
         self.faults += other.faults
-        for name in ("gated", "after_quorum", "told", "harmless", "uncut"):
+        for name in ("gated", "after_quorum", "told", "harmless", "uncut", "plain"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
@@ -89,12 +92,13 @@ def _harmless(line: Line, answer: Mapping[str, Any], verdict: Verdict) -> None:
         wrong.append("the reply is not shown whole")
     if answer["cut"]:
         wrong.append(f"cut {answer['cut']}")
-    if answer["form"] != "none":
-        wrong.append(f"form {answer['form']}")
+    verdict.uncut += not wrong
     if wrong:
         verdict.faults.append(Fault("cut", line.data, answer, "; ".join(wrong), line.reply))
+    elif answer["form"] != "none":
+        verdict.faults.append(Fault("fuss", line.data, answer, f"form {answer['form']}", line.reply))
     else:
-        verdict.uncut += 1
+        verdict.plain += 1
 
 
 def _gated(line: Line, answer: Mapping[str, Any], world: World, race: Race, verdict: Verdict) -> None:
