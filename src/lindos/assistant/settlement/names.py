@@ -146,6 +146,8 @@ def masked(text: str, cast: Cast, *, first: bool = True) -> Masked:
 def _tidy(text: str) -> str:
     """Places that stand together as one, and punctuation back at its word."""
     text = re.sub(r"ƥ(?:\s+ƥ)+", "ƥ", text)
+    text = re.sub(r"(@\d+) '(?=s\b)", r"\1'", text)
+    text = re.sub(r"\b([cdjlmnst]|qu)' (?=\w)", r"\1'", text)
     return re.sub(r" (?=[.,;:!?'…])", "", text)
 
 
