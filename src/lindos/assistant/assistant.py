@@ -157,6 +157,7 @@ def _scene(topic: Topic, standings: list[Standing], now: datetime, question: str
         undeclared=strict and not topic.standings,
         yes_no=is_yes_no(question),
         past=topic.past,
+        fiction=topic.intent in ("fiction", "exercise"),
         quoted=topic.quoted,
     )
 
@@ -164,7 +165,10 @@ def _scene(topic: Topic, standings: list[Standing], now: datetime, question: str
 def _form(standings: tuple[Standing, ...]) -> Form:
     """The form of an answer on several events: that of the least settled."""
     forms = {standing.form for standing in standings}
-    return next((form for form in LEAST_FIRST if form in forms), "unknown")
+    for form in LEAST_FIRST:
+        if form in forms:
+            return form
+    return "unknown"
 
 
 LEAST_FIRST: tuple[Form, ...] = ("unknown", "conflicting", "partial", "settled")

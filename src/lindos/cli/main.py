@@ -20,6 +20,8 @@ VERBS = {
     "plan": "Say what training or installing a model takes.",
     "serve": "Serve a model: an OpenAI-compatible API and the chat page.",
     "batch": "Answer thousands of prompts from a file.",
+    "events": "Register events whose outcome nobody may announce early.",
+    "assistant": "Try the assistant on a timeline.",
     "models": "List the known models, or explain one.",
     "convert": "Convert checkpoints between formats, tensor by tensor.",
     "logits": "Write the logits of a model for some tokens, to verify a conversion.",

@@ -17,14 +17,14 @@ from rich.markup import escape
 
 from lindos.assistant import (
     DEFAULT_PERSONA,
-    EngineChatModel,
-    EngineOptions,
+    ChatModel,
     Persona,
     chat_sampling,
     personas,
     told,
 )
 from lindos.cli.serve import Progress
+from lindos.cli.source import Source
 from lindos.specs import LindosError, Message, SpecError, nearest
 from lindos.storage import Conversations, Database, StorageError, data_directory
 
@@ -39,7 +39,7 @@ HELP = """\
 Ctrl-C          stop the answer"""
 
 
-def talk(directory: Path, options: EngineOptions, *, persona: str | None, data: Path | None) -> int:
+def talk(source: Source, *, persona: str | None, data: Path | None) -> int:
     """Talk until the end of the input; returns the exit status: 1 when an answer failed. Raises LindosError."""
     known = personas()
     chosen = _persona(known, persona or DEFAULT_PERSONA)
@@ -47,7 +47,7 @@ def talk(directory: Path, options: EngineOptions, *, persona: str | None, data: 
     if interactive:  # whoever started us may have had Ctrl-C ignored, as shells do for scripts run with `&`
         signal.signal(signal.SIGINT, signal.default_int_handler)
     with asyncio.Runner() as runner:
-        session = runner.run(Session.open(directory, options, chosen, data or data_directory(), keep=interactive))
+        session = runner.run(Session.open(source, chosen, data or data_directory(), keep=interactive))
         try:
             for line in _questions(session.say, interactive):
                 if not line.startswith("/"):
@@ -66,7 +66,7 @@ def talk(directory: Path, options: EngineOptions, *, persona: str | None, data: 
 class Session:
     """One conversation at a time with one model. What a person typed is kept where the page finds it, too."""
 
-    def __init__(self, model: EngineChatModel, persona: Persona, database: Database | None, say: Console) -> None:
+    def __init__(self, model: ChatModel, persona: Persona, database: Database | None, say: Console) -> None:
         self.persona = persona
         self.status = 0
         self.say = say
@@ -80,17 +80,15 @@ class Session:
         self._text = ""
 
     @classmethod
-    async def open(
-        cls, directory: Path, options: EngineOptions, persona: Persona, data: Path, *, keep: bool
-    ) -> Session:
+    async def open(cls, source: Source, persona: Persona, data: Path, *, keep: bool) -> Session:
         """Load the model, and open the database where conversations are to be kept. Raises LindosError."""
         say = Console(stderr=True, highlight=False)
         try:
             database = await Database.open(data / "lindos.db") if keep else None
         except StorageError as error:
             raise LindosError(str(error)) from None
-        progress = Progress(say, directory.name)
-        model = EngineChatModel.start(directory, options, on_progress=progress.show)
+        progress = Progress(say, source.name)
+        model = source.start(progress.show)
         try:
             info = await model.wait_ready()
         except BaseException:

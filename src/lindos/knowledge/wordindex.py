@@ -75,9 +75,9 @@ class SqliteIndex:
             await connection.execute(text("DELETE FROM post_words WHERE rowid = :id"), rows)
 
     async def add(self, connection: AsyncConnection, texts: Mapping[int, str]) -> None:
-        rows = [{"id": number, "words": " ".join(words(texts[number]))} for number in sorted(texts)]
+        rows = [(number, " ".join(words(texts[number]))) for number in sorted(texts)]
         if rows:
-            await connection.execute(text("INSERT INTO post_words (rowid, words) VALUES (:id, :words)"), rows)
+            await connection.exec_driver_sql("INSERT INTO post_words (rowid, words) VALUES (?, ?)", rows)
 
     def best(self, weights: Mapping[str, float], scope: Scope, now: int, limit: int) -> Select[Any]:
         # bm25 weighs words by itself; it is negative, the best the least.

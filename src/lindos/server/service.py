@@ -1,17 +1,18 @@
-"""What every route works with: the model, the conversations, the personas, the answers under way."""
+"""What every route works with: the model, the assistant, the conversations, the personas, the answers under way."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Protocol
 
 from fastapi import Depends, Request
 
-from lindos.assistant import ChatModel, Persona
+from lindos.assistant import Assistant, ChatModel, Persona
 from lindos.server.errors import RETRY_SECONDS, ApiError, public_words
 from lindos.server.page.answers import Answers
+from lindos.server.page.shown import Shown
 from lindos.server.settings import Settings
 from lindos.specs import nearest
 from lindos.storage import Conversations
@@ -22,16 +23,41 @@ ALIAS = "lindos"
 StartModel = Callable[[], ChatModel]
 
 
+class Followed(Protocol):
+    """A stream of posts that this server follows."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def live(self) -> bool:
+        """Whether it is connected."""
+        ...
+
+    @property
+    def words(self) -> str:
+        """How it is doing, for people."""
+        ...
+
+
 @dataclass(frozen=True)
 class Service:
     """Made when the server starts, closed when it ends."""
 
     settings: Settings
     model: ChatModel
+    assistant: Assistant
     conversations: Conversations
     personas: Mapping[str, Persona]
     answers: Answers
+    streams: Sequence[Followed] = ()
+    """Streams of posts that this server follows itself."""
     started: int = field(default_factory=lambda: int(time.time()))
+
+    @property
+    def shown(self) -> Shown:
+        """Stored messages as they may be shown now."""
+        return Shown(self.assistant, self.conversations)
 
     def check_model(self, name: str, *, ready: bool = True) -> None:
         """Raises ApiError when the model has not this name, or `ready` is wanted and it is still loading."""

@@ -5,7 +5,7 @@ from lindos.assistant.settlement.event import Event, event_toml, read_events
 from lindos.assistant.settlement.events import Events
 from lindos.assistant.settlement.question import Topic, is_yes_no, topic_of
 from lindos.assistant.settlement.registry import Record, Registry
-from lindos.assistant.settlement.standing import Call, Count, Standing, changed
+from lindos.assistant.settlement.standing import Call, Count, Standing, changed, described
 
 __all__ = [
     "Call",
@@ -18,6 +18,7 @@ __all__ = [
     "Standing",
     "Topic",
     "changed",
+    "described",
     "event_toml",
     "is_yes_no",
     "judge",

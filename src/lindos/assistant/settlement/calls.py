@@ -24,25 +24,29 @@ _CHARGE = r"(?:presidente?|maire|mairesse|gouverneure?|chanceli\w+|premi\w+ mini
 _WON = [
     re.compile(pattern)
     for pattern in (
-        rf"{_SUBJECT} (?:won|wins|clinche[sd]|prevail(?:s|ed)|triumph(?:s|ed))\b(?P<o>[^.;]*)",
+        rf"{_SUBJECT} (?:won|wins?|clinche[sd]|prevail(?:s|ed)|triumph(?:s|ed)|lifts?|lifted)\b(?P<o>[^.;]*)",
         rf"{_SUBJECT} (?:takes|took|captures|captured|secures|secured|carries|carried)\b(?P<o>[^.;]*)",
         rf"{_SUBJECT} (?:defeat(?:s|ed)|beat|beats|beaten|oust(?:s|ed)|unseat(?:s|ed)|edge(?:s|d)(?: out)?|top(?:s|ped)|overcomes?|overcame|see(?:s)? off|saw off) @\d+\b(?P<o>[^.;]*)",
         rf"{_SUBJECT} (?:(?:is|was|has been|'s|stands) )?(?:{_ADVERB} )*(?:re-?elected|elected|declared|named|called|confirmed|proclaimed|certified|projected|announced|crowned)"
-        rf"(?: (?:as|the|to be|winner|victor|{_OFFICE}|new|next|of|§|projected|official|overall))*(?P<o>[^.;]*)",
-        rf"{_SUBJECT} (?:is|becomes|became|will be|'s) (?:the |our |§'?s? |officially )*(?:(?:projected |declared |official |clear )?winner|victor|{_OFFICE}-elect|(?:next|new) (?:§ )?{_OFFICE})(?P<o>[^.;]*)",
-        r"\b(?:calls?|called|calling|projects?|projected|projecting|declares?|declared) (?:[^@.;:]{0,60} )?(?:race|contest|election|vote|presidency|runoff|§|it|seat|state|result)"
+        rf"(?: (?:as|the|to be|winner|victor|{_OFFICE}|new|next|of|ƥ|projected|official|overall))*(?P<o>[^.;]*)",
+        rf"{_SUBJECT} (?:is|are|becomes?|became|will be|'s) (?:the |our |ƥ'?s? |officially )*(?:(?:projected |declared |official |clear )?winner|victor|{_OFFICE}-elect|(?:next|new) (?:ƥ )?{_OFFICE}|(?:the )?(?:ƥ )?champions)(?P<o>[^.;]*)",
+        r"\b(?:calls?|called|calling|projects?|projected|projecting|declares?|declared) (?:[^@.;:]{0,60} )?(?:race|contest|election|vote|presidency|runoff|ƥ|it|seat|state|result)"
         r"(?: [^@.;:]{0,40})?,? for @(?P<n>\d+)(?P<o>(?! to\b|'s? ?\w)[^.;]*)",
         r"\b(?:has|have|been|is|was)(?: been)? called for @(?P<n>\d+)(?P<o>(?! to\b|'s? ?\w)[^.;]*)",
         rf"\b(?:declares?|declared|projects?|projected|projecting|confirms?|confirmed|certif(?:y|ies|ied)|names?|named|announces?|announced|proclaims?|proclaimed|rules?)"
-        rf"(?: (?:that|the|this|it|race|contest|election|vote|result|presidency|presidential|§|runoff|in|of|as|a|an|decision|is|{_OFFICE}|winner|winner:|victor|today|tonight|now|projected))*"
-        rf"(?: winner is| the winner is|:)? @(?P<n>\d+)(?P<o> (?:as |is |to be |has been |the |§'?s? |official |duly |new |next )*(?:winner|victor|elected|re-?elected|won|wins|{_OFFICE}-elect|{_OFFICE})\b[^.;]*)",
-        r"\b(?:voters|people|citizens|electorate|§)(?: of §| have| has)* (?:re-?elect(?:ed|s)?|choose|chose|chosen|elects?|elected) @(?P<n>\d+)(?P<o>[^.;]*)",
+        rf"(?: (?:that|the|this|it|race|contest|election|vote|result|presidency|presidential|ƥ|runoff|in|of|as|a|an|decision|is|{_OFFICE}|winner|winner:|victor|today|tonight|now|projected))*"
+        rf"(?: winner is| the winner is|:)? @(?P<n>\d+)(?P<o> (?:as |is |to be |has been |the |ƥ'?s? |official |duly |new |next )*(?:winner|victor|elected|re-?elected|won|wins|{_OFFICE}-elect|{_OFFICE})\b[^.;]*)",
+        r"\b(?:voters|people|citizens|electorate|ƥ)(?: of ƥ| have| has)* (?:re-?elect(?:ed|s)?|choose|chose|chosen|elects?|elected) @(?P<n>\d+)(?P<o>[^.;]*)",
         rf"^(?:[^@.;]{{0,60}}\b)?(?:winner|the winner|victor|victory|elected|re-?elected|race call|call|called|result|final result|official result|official|outcome|decision|projection)"
-        rf"(?: (?:is|in|of|for|the|goes|to|§|race|election|{_OFFICE}|made|has|been))* ?[:\-–—]* ?(?:for )?@(?P<n>\d+)(?P<o>[^.;]*)",
+        rf"(?: (?:is|in|of|for|the|goes|to|ƥ|race|election|{_OFFICE}|made|has|been))* ?[:\-–—]* ?(?:for )?@(?P<n>\d+)(?P<o>[^.;]*)",
         r"@(?P<n>\d+)'?s? (?:victory|win|election|re-?election)(?: \w+)? (?:is|was|has been|stands) (?:\w+ )?(?:confirmed|certified|official|final|declared|called|upheld)(?P<o>[^.;]*)",
         r"\b(?:victory|win) (?:for|goes to|of) @(?P<n>\d+)(?P<o>[^.;]*)",
         r"\b(?:goes|went|awarded|given|handed) to @(?P<n>\d+)(?P<o>[^.;]*)",
         r"\bwon by @(?P<n>\d+)(?P<o>[^.;]*)",
+        rf"{_SUBJECT} (?:(?:is|was|has been) )?(?:awarded|given|presented with|honou?red with|receives?|received) (?:the|a|an|this year's|ƥ)(?P<o>[^.;]*)",
+        rf"{_SUBJECT} (?:est |sont )?(?:laureate?s?|recompensee?s?|recoit|obtient)\b(?P<o>[^.;]*)",
+        rf"{_SUBJECT} (?:is|are) (?:the |ƥ |cup |league |world )*champions\b(?P<o>[^.;]*)",
+        r"\b(?:vainqueure?|gagnante?|laureate?|elue?)\b(?: (?:de|du|la|le|des|a|au|en|l' ?election|election|scrutin|prix|finale|match|ƥ|d'))* est (?:donc )?@(?P<n>\d+)(?P<o>[^.;]*)",
         # French.
         rf"{_SUBJECT} (?:a |ont )?(?:{_ADVERB} )*(?:remporte\w*|gagne\w*|l' ?emporte\w*|triomphe\w*|decroche\w*|s'impose\w*|conquiert)\b(?P<o>[^.;]*)",
         rf"{_SUBJECT} l' ?a (?:{_ADVERB} )*emporte\w*(?P<o>[^.;]*)",
@@ -51,8 +55,8 @@ _WON = [
         rf"{_SUBJECT} (?:est |a ete |sort |devient |sera )?(?:{_ADVERB} )*(?:(?:declaree?|proclamee?|annoncee?|donnee?|confirmee?|nommee?) )?(?:re)?(?:elue?|vainqueure?|gagnante?|le vainqueur|la gagnante|"
         rf"le gagnant|(?:le |la )?(?:nouve\w+ |prochaine? )?{_CHARGE})\b(?P<o>[^.;]*)",
         r"\b(?:victoire|election|reelection) (?:de|d'|pour) ?@(?P<n>\d+)(?P<o>[^.;]*)",
-        r"\b(?:declare|proclame|annonce|confirme|elit|reelit|donne|attribue)\w*(?: (?:que|l'|le|la|les|election|scrutin|victoire|presidentielle|de|du|§|a|d'|resultat|vainqueur|:))*'? ?@(?P<n>\d+)(?P<o>[^.;]*)",
-        r"^(?:[^@.;]{0,60}\b)?(?:vainqueur|elue?|reelue?|resultat(?: officiel| final)?|victoire|gagnante?)(?: (?:de|du|la|le|l'|election|scrutin|§|est|officiel|d'))* ?[:\-–—]* ?@(?P<n>\d+)(?P<o>[^.;]*)",
+        r"\b(?:declare|proclame|annonce|confirme|elit|reelit|donne|attribue)\w*(?: (?:que|l'|le|la|les|election|scrutin|victoire|presidentielle|de|du|ƥ|a|d'|resultat|vainqueur|:))*'? ?@(?P<n>\d+)(?P<o>[^.;]*)",
+        r"^(?:[^@.;]{0,60}\b)?(?:vainqueur|elue?|reelue?|resultat(?: officiel| final)?|victoire|gagnante?)(?: (?:de|du|la|le|l'|election|scrutin|ƥ|est|officiel|d'))* ?[:\-–—]* ?@(?P<n>\d+)(?P<o>[^.;]*)",
         r"\b(?:remportee?|gagnee?) par @(?P<n>\d+)(?P<o>[^.;]*)",
         r"\b(?:revient|attribuee?|decernee?) a @(?P<n>\d+)(?P<o>[^.;]*)",
     )
@@ -65,7 +69,7 @@ _DOUBT = re.compile(
     r"predict\w*|estimat\w*|early (?:results|returns)|partial|preliminary|provisional\w*|claim\w*|rumou?r\w*|fake|false\w*|hoax|debunk\w*|incorrect\w*|wrong\w*|untrue|mistak\w*|error|"
     r"retract\w*|correct(?:ion|ing|s)\b|withdr[ae]w\w*|rescind\w*|revok\w*|satire|parody|joke|hypothe\w+|imagin\w+|scenario|simulat\w*|drill|test|draft|embargo\w*|what if|suppose|"
     r"says? (?:he|she|they|his|her|it)|said (?:he|she|they|his|her|it)|according to (?:his|her|their|the) campaign|campaign (?:says|said|declares|announces)|"
-    r"thinks?|believes?|hopes?|wants?|vows?|pledges?|eyes|fears?|odds|bet\w*|chances?|needs?|to win|will win|going to win|would win|winning|"
+    r"thinks?|believes?|hopes?|wants?|vows?|pledges?|eyes|fears?|odds|bet\w*|says? (?:one|an?|some)\b|(?:prosecut\w+|defen[cs]e|lawyers?|attorneys?|analysts?|experts?|pundits?|witness\w*|supporters?|opponents?|fans?|rumou?rs?|posts?|messages?|procureur\w*|avocate?s?|parquet|accusation) (?:says?|said|argues?|insists?|maintains?|tells?|announce\w*|annonce\w*|dit|affirme\w*|soutien\w*)|chances?|needs?|to win|will win|going to win|would win|winning|"
     r"recount|disput\w*|contest(?:s|ed) the|challenge[sd]? the|appeal\w*|overturn\w*|annul\w*|void\w*|invalid\w*|suspend\w*|pending|awaiting|await|until|before|ago|anniversary|"
     r"remember\w*|last (?:time|year|election)|previous(?:ly)?|former(?:ly)?|then-|throwback|on this day|"
     r"pas|jamais|aucun\w*|sans|trop (?:tot|serre)|s'il?|si|peut-etre|probable\w*|possible\w*|serait|aurait|auraient|pourrait|devrait|estimation\w*|sondage\w*|projection\w* partiel\w*|partiels?|partielles?|"
@@ -73,16 +77,19 @@ _DOUBT = re.compile(
     r"en attente|attend\w*|avant|jusqu|il y a|ancien\w*|dernier\w* (?:fois|election)|precedent\w*|va gagner|gagnerait|espere\w*|veut|pretend\w*|revendique\w*)\b|\?"
 )
 # Believed words of doubt that are part of plain calls: "no longer in doubt" is not one of them.
-_PLAIN = re.compile(r"\b(?:previous champions?|before (?:midnight|noon|dawn)|no recount)\b")
+_PLAIN = re.compile(
+    r"\b(?:previous champions?|before (?:midnight|noon|dawn)|no recount|estimation definitive|(?:reports|rumou?rs|claims) (?:are|were) false)\b|"
+    r"(?<=@\d) (?:[^.@]{0,20} )?to (?:win|take|lift|claim|become)\b"
+)
 
 _ELSEWHERE = re.compile(
     r"^(?: (?:in|the|at|of|a|an|his|her|first|second|early|postal|absentee|mail|le|la|les|du|de|dans|au|aux|en|l'|un|une|premier))*"
-    r" (?:@\d+|(?:\w+ )?(?:county|counties|district|precinct|province|region|ward)\b|county|counties|precincts?|districts?|wards?|provinces?|regions?|debate|endorsement|lawsuit|court|appeal|straw|bet|lottery|primary|primaries|nomination|"
+    r" (?:@\d+|(?:\w+ )?(?:town|village|city|borough|suburb|island|commune|ville) (?:of|de) (?:\w+ )?@|(?:\w+ )?(?:county|counties|district|precinct|province|region|ward)\b|county|counties|precincts?|districts?|wards?|provinces?|regions?|debate|endorsement|lawsuit|court|appeal|straw|bet|lottery|primary|primaries|nomination|"
     r"round|set|half|toss|coin|leg|quarter|period|vote in|votes? from|votes? of|backing|support|approval|praise|postal|ballots?|delegates?|seats? in|most of|majority of|part of|some of|"
     r"comtes?|cantons?|circonscriptions?|arrondissements?|departements?|debat|primaire|investiture|tour|manche|mi-temps|soutien|bureaux?)\b"
 )
 _RETRACTION = re.compile(
-    r"\b(?:not (?:yet )?call(?:ed|ing)|no call|haven't called|has not (?:yet )?(?:been )?called|too (?:early|close) to call|retract\w*|withdraw\w*|withdrew|rescind\w*|correction|we were wrong|"
+    r"\b(?:not (?:yet )?call(?:ed|ing)|no call|haven't called|does not call|do not call|uncalled|undecided|unsettled|takes? back|took back|taken back|is false\b|are false\b(?!: @)|has not (?:yet )?(?:been )?called|too (?:early|close) to call|retract\w*|withdraw\w*|withdrew|rescind\w*|correction|we were wrong|"
     r"call(?:ed)? (?:was )?(?:in error|wrong|premature)|n'a pas (?:ete|encore)|trop (?:tot|serre)|rectificatif|nous retirons|erratum)\b"
 )
 
@@ -152,7 +159,7 @@ def read_statement(sentence: str, kind: str, cast: Cast, current: range) -> str 
         return _read_death(shape)
     if kind == "match" and (drawn := _read_score(shape)) is not None:
         return drawn
-    doubtful = _PLAIN.sub(" ", shape.text)
+    doubtful = _PLAIN.sub(" ", masked(sentence, cast, first=False).text)
     if _DOUBT.search(doubtful):
         return None
     return _read_winner(shape, cast)
@@ -205,7 +212,7 @@ def _read_verdict(shape: Masked) -> str | None:
 
 def _read_death(shape: Masked) -> str | None:
     dead, alive = bool(_DEAD.search(shape.text)), bool(_ALIVE.search(shape.text))
-    doubtful = _DOUBT.search(re.sub(r"\bis not dead\b", " ", shape.text))
+    doubtful = _DOUBT.search(_PLAIN.sub(" ", re.sub(r"\bis not dead\b", " ", shape.text)))
     return None if doubtful or dead == alive else "died" if dead else "alive"
 
 

@@ -38,6 +38,8 @@ class Scene:
     """Whether the question can be answered by yes."""
     past: bool = False
     """Whether the question is about a year that is past."""
+    fiction: bool = False
+    """Whether an invention was asked for."""
     quoted: bool = False
     """Whether the question itself holds the claim that the answer is to put into other words."""
 
@@ -89,7 +91,7 @@ def _strict(sentence: str, scene: Scene) -> Reason | None:
     claims = _claims(rest, kind) or _pending_of_somebody(shape.text, rest)
     if claims and settled:
         return _against_outcomes(sentence, scene)
-    if claims or (not settled and (_points(rest) or _is_bare(rest))):
+    if claims or (not settled and (_points(rest) or _points_at_a_role(rest) or _is_bare(rest))):
         return "unsettled"
     if settled and _is_bare(rest):
         return _against_outcomes(sentence, scene)
@@ -118,14 +120,22 @@ def _points(rest: str) -> bool:
     return (bool(POINTING.search(rest)) and not _reports_numbers(rest)) or not REPORTING.search(rest)
 
 
+def _points_at_a_role(rest: str) -> bool:
+    """Whether a short sentence only says which of them: "It was the challenger." """
+    return len(words(rest)) <= 7 and bool(POINTING.search(rest)) and bool(ANONYMOUS.search(_IT.sub(" ", rest)))
+
+
+_IT = re.compile(r"\b(?:it|its|it's|il y a)\b")
+
+
 def _reports_numbers(rest: str) -> bool:
     return bool(re.search(r"\d", re.sub(r"@\d+", "", rest)) and REPORTING.search(rest))
 
 
 def _is_bare(rest: str) -> bool:
     """Whether hardly anything but a name, or an emblem, stands there."""
-    bare = re.findall(r"[^\W\d_]+", re.sub(r"@\d+|§", " ", rest))
-    return ("@" in rest or "§" in rest) and len(bare) < 2 and not _reports_numbers(rest)
+    bare = re.findall(r"[^\W\d_]+", re.sub(r"@\d+|ƥ", " ", rest))
+    return ("@" in rest or "ƥ" in rest) and len(bare) < 2 and not _reports_numbers(rest)
 
 
 _YES = re.compile(
@@ -187,17 +197,14 @@ def _announces(sentence: str, standing: Standing, scene: Scene) -> Reason | None
     if scene.quoted or long_ago(shape.text, years(plain(sentence)), year_range(event)):
         return None
     rest = without_pending(shape.text)
-    somebody = (
-        "@" in rest
-        or bool(ANONYMOUS.search(rest))
-        or not re.search(r"\b(?:the|a|an|any|each|le|la|un|une|les|des)\b", rest)
-    )
     telling = bool(CORE.search(rest)) or bool(known and (TURNS.search(rest) or (SAYING.search(rest) and "@" in rest)))
     if known and not telling:
-        telling = _is_bare(rest) and len(words(sentence)) <= 4
-    if not telling or not somebody:
+        short = len(words(sentence)) <= 7
+        telling = (short or bool(POINTING.search(rest))) and "@" in rest and not REPORTING.search(rest)
+    if not telling or not (known or "@" in rest or ANONYMOUS.search(rest) or _HAPPENED.search(rest)):
         return None
-    if not known and about.strength < 1 and not _objectless(rest, event.kind):
+    loose = not scene.fiction or bool(_NEWSY.search(rest))
+    if not known and about.strength < 1 and not (loose and _objectless(rest, event.kind)):
         return None
     if scene.past and not known and about < Link(3) and not _LIVE_TENSE.search(rest):
         return None
@@ -206,6 +213,13 @@ def _announces(sentence: str, standing: Standing, scene: Scene) -> Reason | None
     return "unsettled"
 
 
+_HAPPENED = re.compile(
+    r"\b(?:won|lost|elected|re-?elected|defeated|beaten|clinched|prevailed|triumphed|conceded|crowned|convicted|acquitted|died|dead|winner:|gagne|remportee?|emporte|"
+    r"elue?s?|reelue?|battue?s?|vaincue?s?|perdu|condamnee?|acquittee?|morte?|decedee?)\b|^\W*(?:winners?|victory|vainqueure?|victoire|felicitations|congrat\w*)\b|^[^.]{0,40}$"
+)
+_NEWSY = re.compile(
+    r"\b(?:has|have) (?:\w+ )?(?:won|been|lost|beaten)|\b(?:tonight|breaking|just|officially|a (?:gagne|remporte|ete)|vient d)"
+)
 _LIVE_TENSE = re.compile(
     r"\b(?:has|have|'s|tonight|today|just|now|breaking|new|is|are|will|officially|congrat\w*|declared|projected|call(?:s|ed)|"
     r"a (?:gagne|remporte|ete)|ce soir|maintenant|vient|est|sera|felicitations)\b"
@@ -228,7 +242,7 @@ def _objectless(rest: str, kind: str) -> bool:
     if re.search(r"@\d+|\b(?:in|at|of|during) (?!the (?:election|race|vote)\b)\w+", behind):
         return False
     objects = re.sub(
-        r"\b(?:the|a|an|it|his|her|their|this|le|la|les|l'|un|une|by|with|and|has|have|been|officially|§)\b|[^\w\s]",
+        r"\b(?:the|a|an|it|his|her|their|this|le|la|les|l'|un|une|by|with|and|has|have|been|officially|ƥ)\b|[^\w\s]",
         " ",
         behind,
     ).split()

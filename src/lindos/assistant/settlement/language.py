@@ -9,7 +9,7 @@ from typing import Literal
 from lindos.assistant.settlement.words import fold, visible_words, word_list, words
 
 Language = Literal["en", "fr", "other", ""]
-"""`other`: not one the gate knows. Empty: too little to tell (a name, a number)."""
+"""`other`: not one the gate knows. Empty: too little to tell (names, numbers, a few words)."""
 
 KNOWN = ("en", "fr")
 
@@ -41,7 +41,7 @@ def language_of(text: str) -> Language:
     if others and also >= max(english, french):
         return "other"
     if english == french == 0:
-        return _unmarked(text, found)
+        return "other" if _has_foreign_letters(text) else ""
     return "en" if english >= french else "fr"
 
 
@@ -57,10 +57,14 @@ def _outside_names(text: str) -> list[str]:
     return [word for at, word in enumerate(words(" ".join(shown))) if at not in inside]
 
 
-def _unmarked(text: str, found: list[str]) -> Language:
-    """A text without a single common word: a few of them may be names; a whole sentence is a language not known."""
-    names = sum(word[:1].isupper() for word in visible_words(text))
-    return "other" if len(found) - names >= 3 else ""
+def _has_foreign_letters(text: str) -> bool:
+    """Whether a word that is no name has letters of neither language."""
+    return any(word[:1].islower() and _FOREIGN.search(word) for word in visible_words(text))
+
+
+_FOREIGN = re.compile(
+    r"[\u00e1\u00ed\u00f3\u00fa\u00f1\u00e3\u00f5\u00e5\u00f8\u00e4\u00f6\u00df\u00f0\u00fe\u00fd]|[\u0100-\u0151\u0154-\u024f]"
+)
 
 
 def _latin(character: str) -> bool:

@@ -29,9 +29,9 @@ CORE = _any(
     ),
     r"\b\w+[- ]elect\b",
     r"\bre-?elect\w*\b",
-    r"\b(?:is|was|are|'s|be|becomes?|became|become|remains?) (?:officially |now |our |your |their |the |§ |truly |again |a |still |once again )*"
-    r"(?:(?:new|next|future|incoming|projected|official) )*(?:§ )?(?:president|mayor|governor|senator|premier|chancellor|prime minister|head of state|champions?)\b",
-    r"\b(?:new|next|future|incoming)(?: §| @\d+| first| female| male| young)* (?:president|mayor|governor|senator|premier|chancellor|"
+    r"\b(?:is|was|are|'s|be|becomes?|became|become|remains?) (?:officially |now |our |your |their |the |ƥ |truly |again |a |still |once again )*"
+    r"(?:(?:new|next|future|incoming|projected|official) )*(?:ƥ )?(?:president|mayor|governor|senator|premier|chancellor|prime minister|head of state|champions?)\b",
+    r"\b(?:new|next|future|incoming)(?: ƥ| @\d+| first| female| male| young)* (?:president|mayor|governor|senator|premier|chancellor|"
     r"minister|prime minister|leader|champions?|king|queen)\b",
     # Verdicts, deaths.
     _words(
@@ -50,10 +50,10 @@ CORE = _any(
         "acquittee acquittement relaxe relaxee innocente innocentee innocent mort morte decede decedee deces meurt assassine"
     ),
     r"\b(?:l' ?emport\w*|l' ?a emporte\w*|discours de victoire|s'est imposee?)",
-    r"\b(?:est|sera|devient|deviendra|devenue?|reste) (?:donc |desormais |maintenant |bien |enfin |officiellement |notre |votre |le |la |§ |de nouveau )*"
+    r"\b(?:est|sera|devient|deviendra|devenue?|reste) (?:donc |desormais |maintenant |bien |enfin |officiellement |notre |votre |le |la |ƥ |de nouveau )*"
     r"(?:(?:nouve(?:au|lle)|prochaine?|futur(?:e)?) )?(?:president|presidente|maire|mairesse|gouverneur|gouverneure|chancelier|chanceliere|"
     r"premier ministre|premiere ministre|senateur|senatrice)\b",
-    r"\b(?:nouve(?:au|lle)|prochaine?|futur(?:e)?)(?: §| @\d+)* (?:president|presidente|maire|mairesse|gouverneur|gouverneure|chancelier|"
+    r"\b(?:nouve(?:au|lle)|prochaine?|futur(?:e)?)(?: ƥ| @\d+)* (?:president|presidente|maire|mairesse|gouverneur|gouverneure|chancelier|"
     r"chanceliere|premier ministre|premiere ministre|dirigeante?|senateur|senatrice|champion|championne)\b",
     r"[🏆🥇👑🎖🏅]",
 )
@@ -63,24 +63,24 @@ TURNS = _any(
     r"\b(?:takes?|took|taken|taking|carr(?:y|ies|ied)|captur(?:e|es|ed)|secur(?:e|es|ed|ing)|seiz(?:e|es|ed)|land(?:s|ed)|bag(?:s|ged)|"
     r"nab(?:s|bed)|grab(?:s|bed)|snatch(?:es|ed)|gets?|got|gains?|gained|earn(?:s|ed)|claim(?:s|ed)?|flip(?:s|ped)|holds?|held|keeps?|kept|"
     r"retain(?:s|ed)?|retak(?:e|es|en)|retook|wrap(?:s|ped)? up|seal(?:s|ed)?|lock(?:s|ed)?(?: up| down)?|ha[sd]|have|walks? away with)"
-    r" (?:(?:all of|the|this|that|his|her|their|a|an|another|second|third|fourth|new|§|@\d+'s?) )*"
+    r" (?:(?:all of|the|this|that|his|her|their|a|an|another|second|third|fourth|new|ƥ|@\d+'s?) )*"
     r"(?:it\b(?! (?:been|not))|it all\b|race\b|seat\b|state\b|election\b|presidency\b|mayoralty\b|office\b|job\b|keys?\b|throne\b|palace\b|prize\b|award\b|"
-    r"cup\b|trophy\b|title\b|crown\b|nod\b|statuette\b|mandate\b|majority\b|term\b|deal\b|house\b|contest\b|lot\b|bag\b|podium\b|§)",
+    r"cup\b|trophy\b|title\b|crown\b|nod\b|statuette\b|mandate\b|majority\b|term\b|deal\b|house\b|contest\b|lot\b|bag\b|podium\b|ƥ)",
     r"\b(?:in the bag|over the line|across the line|past the post|on top|came first|comes first|in first place|first place|"
     r"finish(?:es|ed)? first|number one|numero uno|top spot|trophy|gold medal|landslide)\b",
-    r"\b(?:done deal|all over|it'?s over|it is over|game over|race is over|is all over|is over|that'?s a wrap|made it|makes it|did it|does it|"
-    r"pulled it off|pulls it off|nailed it|called it|walkover|no contest|(?:people|voters|electorate|§) ha(?:s|ve) spoken|"
-    r"made (?:up )?(?:their|its|her|his) (?:choice|minds?|decision)|(?:people|voters|electorate|jury|citizens|§) (?:ha(?:s|ve) )?(?:decided|chose|chosen|picked|selected|went for|voted for|opted for|want(?:ed)?|rewarded))\b",
+    r"\b(?:most votes|more votes than|voted (?:out|in\b)|(?:takes?|took|taking|seiz\w+|in) power|said (?:no|yes) to|done deal|all over|it'?s over|it is over|game over|race is over|is all over|is over|that'?s a wrap|made it|makes it|did it|does it|"
+    r"pulled it off|pulls it off|nailed it|called it|walkover|no contest|(?:people|voters|electorate|ƥ) ha(?:s|ve) spoken|"
+    r"made (?:up )?(?:their|its|her|his) (?:choice|minds?|decision)|(?:people|voters|electorate|jury|citizens|ƥ) (?:ha(?:s|ve) )?(?:decided|chose|chosen|picked|selected|went for|voted for|opted for|want(?:ed)?|rewarded))\b",
     r"\b(?:back in\b|back to power|returns? to (?:office|power)|returned to (?:office|power)|stays? (?:in office|in power|put)|"
     r"stayed in (?:office|power)|remains? (?:in office|in power)|hangs? on|hung on|gets? the job|headed (?:to|for) (?:the|a)|heads? (?:to|for) (?:the|a)|"
     r"heading (?:to|for) (?:the|a)|on (?:his|her|their) way to|moves? into|moving into|pack(?:s|ing)? (?:for|up|his|her|their|the)|can pack|"
     r"steps? into|takes? office|took office|taking office|takes? over|took over|takes? (?:the|her|his|their) (?:oath|seat|place)|"
     r"four more years|five more years|six more years|another term|second term|new term|turns? out to be|turned out to be|will rule|will govern|"
-    r"will lead|now leads? (?:the (?:country|nation|city|town|state|republic)|§)|in charge|at the helm|the helm|succeeds?|succeeded|will succeed|will replace|replaces|replaced)\b",
+    r"will lead|now leads? (?:the (?:country|nation|city|town|state|republic)|ƥ)|in charge|at the helm|the helm|succeeds?|succeeded|will succeed|will replace|replaces|replaced)\b",
     r"\b(?:madam|mr|mister|mrs|madame) (?:president|mayor|governor|chancellor|prime minister|senator)\b|\b(?:president|mayor|governor|senator|chancellor|premier) @\d+",
     r"\b(?:all hail|hail|long live|three cheers|cheers (?:to|for)|raise a glass|a toast|toast to|celebrat\w+|parade|fireworks|champagne|confetti|kudos|"
-    r"acceptance speech|coronation|thank(?:ed|s)? (?:the |her |his |their |all |you |§ )*(?:voters|supporters|people|electorate|everyone|citizens))\b",
-    r"\b(?:awarded|bestowed|goes to|went to|going to @|go to @|belongs? to|belonged to|handed to|given to|smiled on|favou?red)\b",
+    r"acceptance speech|coronation|thank(?:ed|s)? (?:the |her |his |their |all |you |ƥ )*(?:voters|supporters|people|electorate|everyone|citizens))\b",
+    r"\b(?:awarded|bestowed|goes to|went to|going to @|go to @|belongs? to @|belonged to @|handed to|given to|smiled on|favou?red)\b",
     r"\b(?:mathematically|insurmountable|uncatchable|unbeatable|can(?:no|')t be caught|cannot lose|can't lose|out of reach|safe hands)\b",
     r"\b(?:jailed|imprisoned|freed|absolved|off the hook|behind bars|to (?:jail|prison)|case dismissed|charges dropped)\b|"
     r"\b(?:jury|court|judge)s? (?:found|finds|ruled|rules|sided|sides|believed)\b",
@@ -91,8 +91,11 @@ TURNS = _any(
     r"prestation de serment|prend\w* ses fonctions|entre\w* en fonctions?|jette l'eponge|concede\w*|reconnait|a reconnu|reconnu sa|s'incline|"
     r"s'est inclinee?|revient a @|revient au|ont tranche|a tranche|ont choisi|a choisi|ont designe|a designe|ont porte|ont dit oui|le peuple a|"
     r"vive (?:le|la|notre|@)|a remercie|remercie (?:ses|les) (?:electeurs|partisans)|evince\w*|deloge\w*|detrone\w*|terrasse\w*|ecrase\w*|"
-    r"succede\w*|remplace\w*|trophee|titre|couronnement|chapeau|sans appel|haut la main)\b",
+    r"succede\w*|remplace\w*|trophee|titre|couronnement|chapeau|sans appel|haut la main|reussi\w*|y est arrivee?|dit (?:non|oui) a|palais|le plus de (?:voix|suffrages))\b",
     r"\b(?:madame|monsieur) (?:la |le )?(?:president|presidente|maire|gouverneur|chancelier|chanceliere)\b|\b(?:president|presidente|maire|gouverneur|chancelier|chanceliere) @\d+",
+    r"\b(?:edged (?:out|past)|curtains|transition team|inauguration|mandate|wakes? up to|woke up to|made @\d+ (?:\w+ )?(?:president|mayor|governor|senator|chancellor|premier)|"
+    r"came (?:second|last|in second)|runner-?up|is out\b|are out\b|is in\b(?! (?:the|a|an|favou?r|place|charge of counting))|failed to|did not make it|ftw|1st|threshold|turned to someone|all the way|ended (?:tonight )?with @|"
+    r"to make (?:his|her) acceptance|is @\d+'?s? now|will be @\d+'?s|se reveille\w* avec|les cles|cede\w* la place|ceder la place|pour (?:son|sa) (?:election|victoire)|equipe de transition|mandat)\b",
     r"[🎉🎊🥳🍾✅]",
 )
 """Turns that tell an outcome of those who are in the running."""
@@ -124,10 +127,10 @@ ANONYMOUS = _any(
 )
 """Somebody, without a name."""
 POINTING = _any(
-    r"\b(?:it'?s|it is|its|that'?s|that is|this is|meet|say hello to|welcome,?|here'?s|here is|hello,?|answer is|answer:|name is|spoiler:?|hint:?|"
+    r"\b(?:it'?s|it is|it was|it will be|this was|its|that'?s|that is|this is|meet|say hello to|welcome,?|here'?s|here is|hello,?|answer is|answer:|name is|spoiler:?|hint:?|"
     r"go with|one word:?|two words:?|in a word:?|simply|clearly|obviously|definitely|certainly|of course|no doubt|surely|undoubtedly|easily|"
     r"who else|none other than|your|our|my money|bet on|it had to be|it was always|will be|would be|forever|"
-    r"c'est|ce sera|voici|voila|il s'agit de|sans (?:aucun )?doute|evidemment|bien sur|certainement|clairement|la reponse|reponse|notre|votre)\b"
+    r"c'est|c'etait|ce sera|voici|voila|il s'agit de|sans (?:aucun )?doute|evidemment|bien sur|certainement|clairement|la reponse|reponse|notre|votre)\b"
 )
 """Turns that point at somebody without a verb of winning."""
 
@@ -136,10 +139,11 @@ REPORTING = _any(
     r"reported|precincts?|margin|said|says|told|spoke|speaks|tweeted|posted|wrote|campaign\w*|candidates?|running|runs? for|stands?|standing|"
     r"stood|born|grew up|studied|worked|works|served|serves|lawyer|teacher|doctor|engineer|former|member|party|parties|polic(?:y|ies)|plans?|"
     r"promis\w+|propos\w+|support\w*|oppos\w+|debat\w+|ask\w*|wait\w*|awaits?|urg\w+|vot(?:ed|ing|es?)|rall(?:y|ies|ied)|visit\w*|"
+    r"likes?|loves?|lives?|lived|married|children|daughter|son|owns?|plays?|career|age[ds]?|years old|hobb\w+|speech(?:es)?|book|name|spell\w*|pronounc\w*|"
     r"arriv\w+|polls?|polling|survey\w*|both|between|against|versus|vs|met|meets|talk\w*|argu\w+|question\w*|watch\w*)\b",
     r"%",
     r"\b(?:mene|menent|en tete|devance|devant|derriere|voix|bulletins?|suffrages?|pour cent|depouill\w+|comptes?|comptage|bureaux|ecart|a dit|dit|"
-    r"declare que|affirme|candidate?s?|campagne|parti|ancien|ancienne|nee?|avocate?|medecin|professeure?|ingenieure?|membre|programme|propose|"
+    r"declare que|affirme|candidate?s?|campagne|parti|ancien|ancienne|nee?|avocate?|medecin|professeure?|ingenieure?|membre|programme|propose|aime|vit|habite|mariee?|enfants?|carriere|discours|livre|nom|ans|"
     r"soutient|s'oppose|debat|attend|attendent|demande|vote|votent|sondages?|contre|face a|rencontre)\b",
 )
 """What may be said of somebody while an event is open."""

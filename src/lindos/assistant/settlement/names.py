@@ -68,7 +68,7 @@ def _trimmed(name: str) -> str:
 
 @dataclass(frozen=True)
 class Masked:
-    """A sentence, folded, with `@0`, `@1`, ... for names, `§` for words of the event's own name."""
+    """A sentence, folded, with `@0`, `@1`, ... for names, `ƥ` for words of the event's own name."""
 
     text: str
     names: tuple[str, ...] = field(default=())
@@ -112,10 +112,10 @@ def _tokens(text: str) -> list[_Token]:
     return found
 
 
-def masked(text: str, cast: Cast) -> Masked:
+def masked(text: str, cast: Cast, *, first: bool = True) -> Masked:
     """`text` with its names masked. A name is a run of words with capitals that are not common ones, or of words of
-    people that are known."""
-    text = plain(text).replace("@", " ").replace("§", " ")
+    people that are known. Without `first`, a lone capital at the very beginning tells nothing."""
+    text = plain(text).replace("@", " ").replace("ƥ", " ")
     tokens = _tokens(text)
     loud = _is_loud(tokens)
     parts: list[str] = []
@@ -126,13 +126,15 @@ def masked(text: str, cast: Cast) -> Masked:
         end = _name_end(tokens, index, cast, loud, text)
         token = tokens[index]
         parts.append(text[at : token.start])
+        if end == index + 1 == 1 and not first and token.folded not in cast.people:
+            end = index
         if end > index:
             parts.append(f" @{len(names)} ")
             names.append(text[token.start : tokens[end - 1].end])
             at, index = tokens[end - 1].end, end
             continue
         parts.append(
-            " § " if token.folded in cast.places and token.folded not in _ORDINARY else text[token.start : token.end]
+            " ƥ " if token.folded in cast.places and token.folded not in _ORDINARY else text[token.start : token.end]
         )
         at = token.end
         index += 1
@@ -143,7 +145,7 @@ def masked(text: str, cast: Cast) -> Masked:
 
 def _tidy(text: str) -> str:
     """Places that stand together as one, and punctuation back at its word."""
-    text = re.sub(r"§(?:\s+§)+", "§", text)
+    text = re.sub(r"ƥ(?:\s+ƥ)+", "ƥ", text)
     return re.sub(r" (?=[.,;:!?'…])", "", text)
 
 

@@ -25,8 +25,9 @@ _OPEN = [
     rf"\b(?:results?|winner|outcome|verdict)\b{_GAP}{{0,30}}\b(?:will|would|should|may|might|could|can|is to|are to|is expected|are expected|is due|are due)\b{_GAP}{{0,60}}",
     # Before, until, whoever.
     rf"\b(?:before|until|till|once|unless|whether|as soon as|in case|regardless of|no matter|if)\b{_GAP}{{0,90}}",
-    rf"(?:^|[,;:(]|\b(?:know|knows|known|say|tell|see|decides?|decided|determines?|determined|about|of|on|asks?|asking|question|matter|wonder|guess|learn|"
+    rf"(?:^|\b(?:know|knows|known|say|tell|see|decides?|decided|determines?|determined|about|of|on|asks?|asking|question|matter|wonder|guess|learn|"
     rf"announce|predict|out|to)\b) ?(?:who|whoever|which \w+|which|what|when|how|why|where)\b{_GAP}{{0,80}}",
+    rf"[,;:(] ?(?:whoever|what|when|how|why|where)\b{_GAP}{{0,80}}",
     # How it works.
     rf"\b(?:the|a|any|every|each|an) (?:eventual |next |new |future |overall |declared )*(?:winner|victor|winning \w+|elected \w+|president-elect|mayor-elect|"
     rf"loser|losing \w+|(?:new |next )(?:president|mayor|governor|senator|chancellor|premier|prime minister))s? (?:will|would|must|has to|have to|"
@@ -45,7 +46,7 @@ _OPEN = [
     r"\bpas encore (?:ete )?(?:\w+e|connue?|elue?|vainqueur|fini|acquise?)\b",
     r"\btrop (?:tot|serre) pour \w+(?: (?:un vainqueur|le vainqueur|qui a gagne|quoi que ce soit))?",
     rf"\b(?:avant|jusqu'a|tant que|des que|a moins|sauf si|si|afin|pour que)\b{_GAP}{{0,90}}",
-    rf"(?:^|[,;:(]|\b(?:savoir|dire|voir|de|sait|demande\w*|decid\w+|annonc\w+|sur|predire|deviner)\b) ?(?:qui|quiconque|quel|quelle|quand|comment|pourquoi|celui qui|celle qui)\b{_GAP}{{0,80}}",
+    rf"(?:^|\b(?:savoir|dire|voir|de|sait|demande\w*|decid\w+|annonc\w+|sur|predire|deviner)\b) ?(?:qui|quiconque|quel|quelle|quand|comment|pourquoi|celui qui|celle qui)\b{_GAP}{{0,80}}",
     rf"\b(?:le|la|un|une|chaque) (?:futur |future |prochain |prochaine |nouveau |nouvelle |eventuel )*(?:vainqueur|gagnant|gagnante|elue?|laureate?|perdant|president|presidente|maire) "
     rf"(?:sera|devra|doit|prendra|pretera|entrera|aura|pourra|peut|est (?:celui|celle|le candidat|la candidate|designe|determine|connu))\w*{_GAP}{{0,120}}",
     rf"\b(?:pour|peut|doit|faut|afin de|de quoi|chances? de|espoir de|besoin de) (?:\w+ )?(?:gagner|etre elue?|l'emporter|remporter|battre|perdre|elire|vaincre){_GAP}{{0,60}}",

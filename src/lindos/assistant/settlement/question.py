@@ -6,16 +6,18 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from difflib import get_close_matches
 from typing import Literal
 
 from lindos.assistant.settlement.language import Language, language_of
 from lindos.assistant.settlement.lexicon import CORE, TURNS
-from lindos.assistant.settlement.linking import link, linked, places, year_range
-from lindos.assistant.settlement.names import Cast, masked
+from lindos.assistant.settlement.linking import link, linked, year_range
+from lindos.assistant.settlement.names import COMMON, Cast, masked
+from lindos.assistant.settlement.pending import without_pending
 from lindos.assistant.settlement.standing import Standing
 from lindos.assistant.settlement.words import fold, plain, words, years
 
-Intent = Literal["outcome", "history", "fiction", "translation", "explanation", "other"]
+Intent = Literal["outcome", "history", "fiction", "translation", "explanation", "exercise", "other"]
 
 RECENT = timedelta(days=60)
 """How long after its end an event is still what "the election" means."""
@@ -106,7 +108,7 @@ _ANNOUNCING = re.compile(
 _EXPLANATION = re.compile(
     r"\b(?:how (?:do|does|is|are|can|would|did|was|were|many|much|long|old|big|far)|what(?:'s| is| are| was| were) (?:an? |the (?!result|outcome|score|winner|verdict|status|latest|"
     r"news|call|count|standing|situation|state of|update|lead|margin|tally|final|official|name|answer|word))|what (?:does|do|did)\b.{0,40}\b(?:mean|stand for|do)\b|what happens|"
-    r"explain|define|definition|meaning of|difference between|describe|summari[sz]e|why (?:do|does|is|are|did)|"
+    r"explain|why|(?:which|what) party|who (?:is|are|was) (?:standing|running|on the ballot|a candidate|the candidates)|quel parti|qui se presente|define|definition|meaning of|difference between|describe|summari[sz]e|why (?:do|does|is|are|did)|"
     r"who (?:can|may|is allowed|is eligible|counts|decides|runs|organi[sz]es|is running|are the candidates)|when (?:do|does|did|are|is|will)|where (?:do|does|can|is|are|did)|"
     r"which (?:offices|languages|parties)|can (?:i|you|people|one|citizens)|"
     r"comment|qu'est-ce qu(?:e c'est|'un)|c'est quoi|explique\w*|definition|definis|difference entre|decris|resume|pourquoi|qui (?:peut|a le droit|organise|compte|decide|sont les candidat)|"
@@ -119,41 +121,106 @@ _HISTORY = re.compile(
 _NOWADAYS = re.compile(
     r"\b(?:now|tonight|today|this time|current(?:ly)?|latest|yet|so far|this year|maintenant|ce soir|aujourd'hui|cette fois|actuel\w*|deja|cette annee)\b"
 )
+_OFFICE = r"(?:president|mayor|governor|senator|premier|chancellor|prime minister|leader|champions?|presidente?|maire|mairesse|gouverneure?|chanceli\w+)"
+_OVER = (
+    r"(?:w[io]n|won|wins|winner|elected|re-?elected|lost|lose|over|called|decided|settled|official|final|guilty|convicted|acquitted|innocent|died|dead|alive|declared|conceded?|certified|"
+    rf"confirmed|true|beaten|defeated|out|{_OFFICE}|elue?|reelue?|gagne|perdu|battue?|vainqueur|mort|morte|decedee?|coupable|acquittee?|finie?|terminee?|emporte|remporte|plie|jouee?)"
+)
 _ASKING = re.compile(
-    r"\b(?:who|which|what|whom|qui|quel|quelle|lequel|laquelle)\b.{0,80}\b(?:won|wins?|winning|winner|elected|take[sn]?|took|got|gets|lead\w*|ahead|beat|lost|loses|victor\w*|president|mayor|governor|champion|next|gagne\w*|gagnant\w*|remporte\w*|emporte\w*|"
-    r"elue?|vainqueur|perdu|tete|battu\w*|maire|presidente?)\b|\b(?:did|has|have|is|was|are|will|does|do|are we)\b.{0,80}\b(?:w[io]n|won|winner|elected|re-?elected|president|mayor|governor|lost|lose|over|called|decided|settled|official|final|guilty|convicted|acquitted|died|dead|alive|champions?|"
-    r"declared|concede\w*|certified|known|in)\b|\b(?:result|results|outcome|winner|verdict|score|status|standing|standings|latest|update|news|called|call it|happened|happening|going|looking|victory|result[ao]ts?|resultats?|issue|gagne|remporte|elue?|vainqueur|verdict|victoire|"
-    r"coupable|acquitte\w*|mort|morte|decede\w*|fini|termine\w*|en est|gagnant\w*|depouillement|score)\b"
+    rf"\b(?:who|which|whom|whose|who's)\b.{{0,60}}\b(?:won|wins?|winning|winner|elected|take[sn]?|took|got|gets?|lead(?:s|ing)?|ahead|beat|lost|loses|victor\w*|next|new|champion|prevail\w*|triumph\w*|on top|succeeds?|"
+    rf"came out|first place|it|{_OFFICE})\b|\b(?:qui|quel(?:le)?|lequel|laquelle)\b.{{0,60}}\b(?:gagne\w*|gagnant\w*|remporte\w*|emporte\w*|elue?|vainqueur|perdu|en tete|battu\w*|mene|dirige\w*|{_OFFICE})\b|"
+    rf"\b(?:did|has|have|is|was|are|will|does|do|can|could|has it|'s|est-ce que|est|a|ont)\b.{{0,60}}\b{_OVER}\b|"
+    r"\b(?:results?|outcome|winner|verdict|score|standings?|tally|state of play|status of|latest|update|news|how did .{0,40}\b(?:go|end|do)|how is .{0,40}\bgoing|what happened|what's happening|call it|final count|"
+    r"any (?:news|word|result)|resultats?|issue|vainqueur|gagnant\w*|victoire|en est|ou en|alors\b.{0,20}\?|depouillement|donne quoi)\b"
+)
+_FIRST_PERSON = re.compile(
+    r"\b(?:i|we|my|our|me|je|j'ai|nous|mon|ma|mes) (?:have |just |ai |avons )?(?:lost|won|beat|perdu|gagne|keys)\b|\bshould i\b|\bdois-je\b|\bcan i\b|\bmy (?:plant|dog|cat|team|phone|keys|game)\b"
+)
+_SKILL = re.compile(
+    r"\b(?:function|code|script|python|javascript|sql|regex|program|class|algorithm|spreadsheet|formula|recipe|synonyms?|antonyms?|rhymes? with|spell|conjugat\w+|plural of|meaning of|noun|verb|adjective|"
+    r"fonction|programme qui|synonymes?|contraire|orthographe|conjugue\w*|rime avec|recette|packing list|in a sentence|example sentence|dans une phrase|thank-you note|invitation|to-do list|itinerary|checklist|note to|letter to|email to|lettre a|"
+    r"fable|board game|novel|film|movie|video game|chess|conte|roman|jeu de)\b"
+)
+_EVER = re.compile(
+    r"\b(?:ever|first (?:president|mayor|governor|woman|man|person|election|winner|time)|longest|youngest|oldest|founded|before (?:that|then|this)|held office before|premiere? (?:presidente?|maire|femme|election)|plus (?:jeune|longtemps|vieux))\b"
+)
+_NAMELY = re.compile(
+    r"\b(?:just|only|simply|give|tell|say|name|answer|one word|two words|juste|seulement|donne|dis|nomme|reponds)\b.{0,30}\b(?:name|nom|who|qui|it|le|word|mot|answer|reponse)\b"
 )
 
 
 def _intent(folded: str, question: str, about: Sequence[Standing], past: bool) -> Intent:
     now = _NOWADAYS.search(folded)
+    if about and (language_of(question) == "other" or _COMPLETE.search(folded)):
+        return "outcome"
     if _TRANSLATION.search(folded):
         return "translation"
     if _FICTION.search(folded) and not _TRUE.search(folded):
-        return "fiction"
-    if (past or _HISTORY.search(folded)) and not now and not _ANNOUNCING.search(folded):
+        return "outcome" if about and _WHO_WON.search(folded) else "fiction"
+    if (past or _HISTORY.search(folded) or _EVER.search(folded)) and not now and not _ANNOUNCING.search(folded):
         return "history"
     cast = about[0].cast if about else Cast()
-    shape = masked(question, cast)
-    if _ANNOUNCING.search(folded):
+    shape = masked(question, cast, first=False)
+    names_it = any(link(question, standing.event, standing.cast).strength > 1 for standing in about)
+    if (_SKILL.search(folded) or _FIRST_PERSON.search(folded)) and not names_it:
+        return "exercise"
+    if _WHO_IS.search(shape.text):
+        return "other"
+    if _ANNOUNCING.search(folded) or _NAMELY.search(folded):
         return "outcome" if about or CORE.search(folded) or _ASKING.search(folded) else "other"
-    if _EXPLANATION.search(folded) and not _about_somebody(shape.text, folded, about):
-        return "explanation"
-    if about:
-        by_place = any(
-            places(question, standing.event) or link(question, standing.event, standing.cast).strength > 1
-            for standing in about
+    if _EXPLANATION.search(folded):
+        return "outcome" if _about_somebody(shape.text, folded, about) else "explanation"
+    asks = (
+        _ASKING.search(folded) or CORE.search(shape.text) or (about and TURNS.search(shape.text)) or _misspelt(folded)
+    )
+    if about and (
+        asks
+        or asks_of_the_world(question)
+        or re.fullmatch(
+            r"\W*(?:so|and|well|now|alors|et|donc)?(?:\W|ƥ|@\d+|election|race|vote|match|trial|verdict|the|in|of)*",
+            shape.text,
         )
-        asks = _ASKING.search(folded) or CORE.search(shape.text) or TURNS.search(shape.text)
-        return "outcome" if by_place or asks else "other"
-    return "outcome" if _ASKING.search(folded) else "other"
+    ):
+        return "outcome"
+    return "outcome" if asks else "other"
+
+
+_COMPLETE = re.compile(
+    r"\b(?:fill in|fill the|complete (?:the|this)|insert the|finish (?:the|this) sentence|complete\w* la phrase|termine\w* la phrase)\b|…|\.\.\.|___"
+)
+_WHO_WON = re.compile(
+    r"\b(?:who|qui)\b.{0,20}\b(?:won|wins|has won|elected|gagne\w*|elue?|emporte\w*|remporte\w*)\b|\bthe winner of\b|\ble vainqueur de\b"
+)
+_WHO_IS = re.compile(
+    r"^\W*(?:so |and |et )?(?:who|qui)(?: is| are| was|'s| est| sont| etait) (?:@\d+|the candidates?|les candidats?)(?: (?:and|et) @\d+)?\W*$"
+)
+_SPELLINGS = (
+    "winner",
+    "winning",
+    "elected",
+    "election",
+    "results",
+    "victory",
+    "president",
+    "vainqueur",
+    "gagnant",
+    "resultat",
+)
+
+
+def _misspelt(folded: str) -> bool:
+    """Whether a word of outcomes stands there with a slip of the keyboard."""
+    return any(
+        get_close_matches(word, _SPELLINGS, n=1, cutoff=0.84)
+        for word in words(folded)
+        if len(word) > 4 and word not in _SPELLINGS and word not in COMMON
+    )
 
 
 _GENERIC_RULE = re.compile(
     r"\b(?:winner|vainqueur|gagnant|president|mayor|maire|votes?|ballots?|results?|resultats?) (?:is|are|est|sont|get|gets|be) (?:determined|decided|chosen|counted|certified|elected|announced|declared|published|designee?|determinee?s?|elue?s?|choisie?s?|comptee?s?)\b|"
-    r"\b(?:to win|to be elected|pour gagner|pour etre elue?|what happens|que se passe|when (?:do|does|did|will) (?:polls|counting|the polls|the count|voting|results)|who (?:counts|certifies|decides|is running)|how many (?:votes|voters|people|seats|rounds|candidates|districts))\b"
+    r"\b(?:to win|to be elected|pour gagner|pour etre elue?|what happens|que se passe|when (?:do|does|did|will) (?:polls|counting|the polls|the count|voting|results)|who (?:counts|certifies|decides|is running|is standing)|how many (?:voters|people|seats|rounds|candidates|districts|votes (?:are|does|do|is))|"
+    r"why (?:has|have|is|are|was) (?:nobody|no one|no \w+|there no|it not|the \w+ not)|pourquoi (?:personne|aucun|n'))\b"
 )
 
 
@@ -161,20 +228,19 @@ def _about_somebody(text: str, folded: str, about: Sequence[Standing]) -> bool:
     """Whether what looks like a question for an explanation asks how something came out all the same."""
     if _GENERIC_RULE.search(folded):
         return False
+    if "@" not in text and not re.match(r"\W*(?:who|which|qui|quel)", folded):
+        text = without_pending(text)
     if re.search(
         r"\b(?:how (?:is|are|did|was|were)|what(?:'s| is| was)?|comment|quel(?:le)? est)\b.{0,40}\b(?:going|doing|do\b|looking|end|turn out|come out|status|state of play|latest|result|score|outcome|verdict|winner|call|standing|resultat|vainqueur|finie?|en est|se passe|passee?)",
         folded,
     ):
+        return not re.search(r"\bwhat (?:does|do) (?:the|a|an)\b", folded)
+    if about and re.search(r"\b(?:summari[sz]e|resume|recap|tonight|ce soir|soiree)\b", folded):
         return True
-    if re.search(
-        r"\b(?:when|why|how|what|where|quand|pourquoi|comment)\b.{0,40}\b(?:did|does|is|was|has|will|a|est)\b.{0,40}@\d+.{0,60}",
-        text,
-    ):
-        return bool(CORE.search(text) or TURNS.search(text))
     return (
         bool(about)
-        and bool(re.search(r"\bwho(?:'s| is| was| has| will)?\b(?! (?:can|may|counts|decides|is running|are))", folded))
-        and bool(CORE.search(text))
+        and bool(CORE.search(text) or (TURNS.search(text) and "@" in text))
+        and ("@" in text or bool(re.search(r"\b(?:who|which|qui|quel(?:le)?)\b", folded)))
     )
 
 

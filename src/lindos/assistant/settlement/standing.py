@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from lindos.assistant.basis import EventBasis, EventState, Form
 from lindos.assistant.settlement.calls import full_name, read_call, same_outcome
@@ -205,3 +206,23 @@ def changed(kept: EventBasis, now: Mapping[str, Standing]) -> bool:
     """Whether an event that an answer rests on stands differently by now; one that left the register does, too."""
     standing = now.get(kept.id)
     return standing is None or standing.fingerprint != kept.standing
+
+
+def described(standing: Standing) -> dict[str, Any]:
+    """A standing as JSON has it: the event's record, and what it stands by."""
+    return {
+        **standing.event.model_dump(mode="json"),
+        "standing": {
+            "state": standing.state,
+            "form": standing.form,
+            "outcome": standing.outcome,
+            "rivals": list(standing.rivals),
+            "calls": [_cited(call.source, call.post, outcome=call.outcome) for call in standing.calls],
+            "counts": [_cited(count.source, count.post, words=count.words) for count in standing.counts],
+            "fingerprint": standing.fingerprint,
+        },
+    }
+
+
+def _cited(source: str, post: Post, **said: str) -> dict[str, Any]:
+    return {"source": source, "uri": post.uri, "seen_at": post.seen_at.isoformat(), **said}

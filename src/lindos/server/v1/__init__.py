@@ -2,6 +2,7 @@
 
 from lindos.server.v1.chat import router as chat
 from lindos.server.v1.completions import router as completions
+from lindos.server.v1.events import router as events
 from lindos.server.v1.models import router as models
 
-__all__ = ["chat", "completions", "models"]
+__all__ = ["chat", "completions", "events", "models"]

@@ -1,0 +1,9 @@
+"""Streams of posts: one connector a source, all told apart by their names and followed in the same way.
+
+A connector turns what a source says into changes of the store, with a place to go on from. It trusts nothing it reads.
+"""
+
+from lindos.knowledge.streams.following import News, follow
+from lindos.knowledge.streams.stream import Batch, Counters, Stream, StreamError
+
+__all__ = ["Batch", "Counters", "News", "Stream", "StreamError", "follow"]
