@@ -54,5 +54,5 @@ def test_harmless_requests_pass_whole(verdicts):
 
 
 def test_no_group_of_them_is_given_up(verdicts):
-    for name, verdict in verdicts.items():
-        assert verdict.uncut >= 0.8 * verdict.harmless, f"{name}: {report(verdict, 'cut')}"
+    for verdict in verdicts.values():
+        assert verdict.uncut >= 0.8 * verdict.harmless, report(verdict, "cut")
