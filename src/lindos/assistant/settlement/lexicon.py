@@ -39,7 +39,7 @@ CORE = _any(
     ),
     r"\b(?:cleared of|walks? free|walked free|found (?:not |in favou?r)|verdict (?:is|was|:|against|for|in favou?r))\b",
     _words("died dies dead deceased perished assassinated demise obituary"),
-    r"\b(?:passed away|passed on|passes away|no longer with us|rest in peace|the late @\d+|death of @\d+|@\d+'?s death)",
+    r"\b(?:passed away|passed on|passes away|no longer with us|rest in peace|the late (?:@|ƥ)|death (?:of|was|is|has)|deces de)|(?:@\d+|ƥ)'?s death\b",
     # French.
     _words(
         "gagne gagnent gagnee gagnant gagnante gagnants gagna victoire victoires victorieux victorieuse vainqueur vainqueurs "
