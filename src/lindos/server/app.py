@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 import lindos
-from lindos.assistant import personas
+from lindos.assistant import Assistant, personas
 from lindos.server import errors, health, static, v1
 from lindos.server.middleware import BodyLimit, RequestFrame
 from lindos.server.page import routes, talk
@@ -19,7 +19,7 @@ from lindos.server.security import Guard, SecurityHeaders
 from lindos.server.service import Service, StartModel
 from lindos.server.settings import Settings
 from lindos.server.v1.replies import ErrorReply
-from lindos.storage import Conversations, Database
+from lindos.storage import Conversations, Database, Responses
 
 DATABASE = "lindos.db"
 _REFUSALS = {
@@ -28,6 +28,7 @@ _REFUSALS = {
     "403": "Not from here",
     "404": "There is no such thing",
     "409": "It does not fit what is there",
+    "410": "It is no longer asked for in this way",
     "413": "The request is too large",
     "500": "Something went wrong in the server",
     "503": "The model is loading, or its queue is full",
@@ -60,7 +61,7 @@ def create_app(settings: Settings, start_model: StartModel) -> FastAPI:
         redirect_slashes=False,
     )
     errors.install(app)
-    for router in (v1.chat, v1.completions, v1.models, health.router, routes.router, talk.router):
+    for router in (v1.chat, v1.completions, v1.responses, v1.models, health.router, routes.router, talk.router):
         app.include_router(router)
     static.install(app)
     app.openapi = lambda: _schema(app)
@@ -79,7 +80,9 @@ async def _open(settings: Settings, start_model: StartModel, stack: AsyncExitSta
     await conversations.recover()
     model = start_model()
     stack.push_async_callback(model.close)
-    return Service(settings, model, conversations, known, Answers(settings, model, conversations))
+    assistant = Assistant(model, known)
+    answers = Answers(settings, model, conversations)
+    return Service(settings, model, assistant, conversations, known, answers, Responses(database))
 
 
 def _schema(app: FastAPI) -> dict[str, Any]:

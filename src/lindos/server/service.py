@@ -1,4 +1,4 @@
-"""What every route works with: the model, the conversations, the personas, the answers under way."""
+"""What every route works with: the model, the assistant, the conversations, the personas, the answers under way."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from lindos.assistant import ChatModel, Persona
+from lindos.assistant import Assistant, ChatModel, Persona
 from lindos.server.errors import RETRY_SECONDS, ApiError, public_words
 from lindos.server.page.answers import Answers
 from lindos.server.settings import Settings
+from lindos.server.underway import UnderWay
 from lindos.specs import nearest
-from lindos.storage import Conversations
+from lindos.storage import Conversations, Responses
 
 ALIAS = "lindos"
-"""The model's name for clients that do not care which one runs."""
+"""The assistant's name among the models; by its own name the bare model is meant."""
 
 StartModel = Callable[[], ChatModel]
 
@@ -28,9 +29,13 @@ class Service:
 
     settings: Settings
     model: ChatModel
+    assistant: Assistant
     conversations: Conversations
     personas: Mapping[str, Persona]
     answers: Answers
+    responses: Responses
+    under_way: UnderWay = field(default_factory=dict)
+    """Responses that are being written."""
     started: int = field(default_factory=lambda: int(time.time()))
 
     def check_model(self, name: str, *, ready: bool = True) -> None:

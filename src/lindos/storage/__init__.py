@@ -1,4 +1,4 @@
-"""The database: its engine and sessions, its migrations, and the conversations kept in it.
+"""The database: its engine and sessions, its migrations, and the conversations and responses kept in it.
 
 SQLite in one file by default, any SQLAlchemy async URL beyond one machine. Nothing here knows models, HTTP or pages,
 and no other room of Lindos is imported.
@@ -6,6 +6,7 @@ and no other room of Lindos is imported.
 
 from lindos.storage.conversations import Conversations, NotFound, Thread
 from lindos.storage.database import Database, StorageError, data_directory
+from lindos.storage.responses import Responses, StoredResponse
 from lindos.storage.tables import ConversationRow, MessageRow, State
 
 __all__ = [
@@ -14,8 +15,10 @@ __all__ = [
     "Database",
     "MessageRow",
     "NotFound",
+    "Responses",
     "State",
     "StorageError",
+    "StoredResponse",
     "Thread",
     "data_directory",
 ]
