@@ -14,7 +14,7 @@ from lindos.knowledge.records import SERIAL_BITS, chunks
 from lindos.knowledge.words import is_beginning, words
 from lindos.storage.post_tables import POSTS
 
-MOST_SCORED = 6000
+MOST_SCORED = 4000
 """How many posts with a question's words are compared at most, the latest of them. A match costs about 1.5 us."""
 LONG_POST = 60.0
 """Words of a post whose length halves what they tell: about what BM25 makes of it where posts have twenty."""
