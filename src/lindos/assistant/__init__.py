@@ -26,6 +26,8 @@ from lindos.assistant.model import (
     writes_itself,
 )
 from lindos.assistant.persona import DEFAULT_PERSONA, Persona, personas
+from lindos.assistant.policy import Policy, Verdict
+from lindos.assistant.policy_report import Report, check_policy
 from lindos.assistant.replicas import Replicas
 from lindos.assistant.talk import chat_sampling, told
 from lindos.assistant.upstream import UpstreamChatModel, UpstreamOptions, connect, key_from
@@ -51,8 +53,10 @@ __all__ = [
     "Loading",
     "ModelInfo",
     "Persona",
+    "Policy",
     "QueueFull",
     "Replicas",
+    "Report",
     "RequestError",
     "Sampling",
     "SearchWish",
@@ -63,8 +67,10 @@ __all__ = [
     "UpstreamChatModel",
     "UpstreamOptions",
     "Usage",
+    "Verdict",
     "bundled_model",
     "chat_sampling",
+    "check_policy",
     "connect",
     "find_model",
     "key_from",
