@@ -156,6 +156,17 @@ def test_it_is_told_how_far_an_event_is_settled(visit: Visit, night: Given, ques
         assert page.locator(".turn.assistant h3 + .said > .verdicts + .prose").count() == 1, "heard before the words"
 
 
+def test_an_event_that_nobody_registered_is_unknown(visit: Visit, night: Given):
+    with visit(night.server) as visitor:
+        page = tonight(visitor)
+        visitor.ask("Undeclared")
+        assert page.inner_text(".verdict").split("\n") == ["Unknown", "as of 21:14 UTC"]
+        assert page.inner_text("#announcer").startswith("Unknown, as of 21:14 UTC. ")
+        assert page.is_visible("#persona >> text=humour off")
+        visitor.ask("angle")
+        assert page.inner_text(".verdict >> nth=1") == "as of 21:14 UTC", "what is no event has a time alone"
+
+
 def test_the_day_is_told_where_it_is_not_today(visit: Visit, night: Given):
     with visit(night.server) as visitor:
         page = tonight(visitor, minutes=100)
