@@ -11,6 +11,7 @@ from lindos.assistant.basis import Citation, Cut, Source
 from lindos.assistant.evidence import carries, facts_of, needs_support
 from lindos.assistant.sentences import CALL_CLOSE, CALL_OPEN, Sentences, Unit
 from lindos.assistant.settlement import Scene, judge
+from lindos.assistant.settlement.names import COMMON
 from lindos.assistant.settlement.words import without_citations
 
 ELLIPSIS = "…"
@@ -51,7 +52,8 @@ class Gate:
     cut: list[Cut] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._sentences = Sentences(by_word=self._by_word, risky=self.rules.scene.cast.people)
+        cast = self.rules.scene.cast
+        self._sentences = Sentences(by_word=self._by_word, risky=cast.people | (cast.places - COMMON))
         self._out: list[str] = []
         self._length = 0
         self._before = ""

@@ -17,16 +17,21 @@ from rich.markup import escape
 
 from lindos.assistant import (
     DEFAULT_PERSONA,
+    Ask,
+    Assistant,
+    AssistantAnswer,
+    Basis,
     ChatModel,
+    Events,
     Persona,
     chat_sampling,
     personas,
-    told,
 )
 from lindos.cli.serve import Progress
 from lindos.cli.source import Source
+from lindos.knowledge import Posts
 from lindos.specs import LindosError, Message, SpecError, nearest
-from lindos.storage import Conversations, Database, StorageError, data_directory
+from lindos.storage import Conversations, Database, StorageError, data_directory, database_location
 
 SCRIPTS_NEED = "\u00ad\u200b\u200c\u200d\u200e\u200f\u2060"
 """Unseen characters that words are written with: hyphens where a line may end, joiners, marks of direction."""
@@ -66,14 +71,16 @@ def talk(source: Source, *, persona: str | None, data: Path | None) -> int:
 class Session:
     """One conversation at a time with one model. What a person typed is kept where the page finds it, too."""
 
-    def __init__(self, model: ChatModel, persona: Persona, database: Database | None, say: Console) -> None:
+    def __init__(self, model: ChatModel, persona: Persona, database: Database, say: Console, *, keep: bool) -> None:
         self.persona = persona
         self.status = 0
         self.say = say
         self._model = model
         self._database = database
-        self._store = Conversations(database) if database else None
-        self._kept = database is not None
+        posts = Posts(database)
+        self._assistant = Assistant(model, personas(), posts, Events(database, posts))
+        self._store = Conversations(database) if keep else None
+        self._kept = keep
         self._conversation: str | None = None
         self._last: int | None = None
         self._messages: list[Message] = []
@@ -84,7 +91,7 @@ class Session:
         """Load the model, and open the database where conversations are to be kept. Raises LindosError."""
         say = Console(stderr=True, highlight=False)
         try:
-            database = await Database.open(data / "lindos.db") if keep else None
+            database = await Database.open(database_location(data))
         except StorageError as error:
             raise LindosError(str(error)) from None
         progress = Progress(say, source.name)
@@ -94,18 +101,16 @@ class Session:
         except BaseException:
             progress.stop()
             await model.close()
-            if database:
-                await database.close()
+            await database.close()
             raise
         progress.done(info)
         if keep:
             say.print("Type a question, or /help. Ctrl-D leaves.\n")
-        return cls(model, persona, database, say)
+        return cls(model, persona, database, say, keep=keep)
 
     async def close(self) -> None:
         await self._model.close()
-        if self._database:
-            await self._database.close()
+        await self._database.close()
 
     def fresh(self) -> None:
         """Forget what was said."""
@@ -133,22 +138,36 @@ class Session:
             _go_on()
 
     async def _answer(self) -> dict[str, Any]:
-        messages = told(self.persona, self._messages)
         sampling = chat_sampling(await self._model.wait_ready())  # after a death the engine is started again
-        async with await self._model.submit(messages, sampling=sampling, truncate="oldest") as answer:
+        said = tuple(message for message in self._messages if message.content)
+        async with await self._assistant.answer(Ask(said, persona=self.persona.id, sampling=sampling)) as answer:
             if answer.dropped:
                 self.say.print(f"[dim](the oldest {answer.dropped} messages do not fit any more)[/dim]")
             async for chunk in answer:
                 print("".join(map(_harmless, chunk.text)), end="", flush=True)
                 self._text += chunk.text
         print()
+        self._show_sources(answer)
         usage = answer.usage
         return {
             "prompt_tokens": usage.prompt_tokens,
             "completion_tokens": usage.completion_tokens,
             "dropped": answer.dropped,
             "finish": answer.finish or "",
+            "basis": "" if answer.basis == Basis() else answer.basis.model_dump_json(),
         }
+
+    def _show_sources(self, answer: AssistantAnswer) -> None:
+        """Below the answer, the posts it rests on, and how much was held back."""
+        basis = answer.basis
+        cited = {citation.uri for citation in basis.citations}
+        for source in basis.sources:
+            if source.uri in cited:
+                text = "".join(map(_harmless, f"{source.author}, seen {source.seen_at:%H:%M} UTC: {source.text}"))
+                self.say.print(f"[dim]  {escape(' '.join(text.split()))}[/dim]")
+        if basis.cut:
+            count = len(basis.cut)
+            self.say.print(f"[dim]  ({count} {'sentence was' if count == 1 else 'sentences were'} held back)[/dim]")
 
     async def _keep(self, role: str, text: str, **fields: Any) -> None:
         """Store a message, to the end also when Ctrl-C comes meanwhile, which then raises CancelledError afterwards."""

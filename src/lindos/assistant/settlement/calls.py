@@ -43,6 +43,7 @@ _WON = [
         r"\b(?:victory|win) (?:for|goes to|of) @(?P<n>\d+)(?P<o>[^.;]*)",
         r"\b(?:goes|went|awarded|given|handed) to @(?P<n>\d+)(?P<o>[^.;]*)",
         r"\bwon by @(?P<n>\d+)(?P<o>[^.;]*)",
+        r"\b(?:winner|victor|champion)s? (?:of|in|for) [^@.;:]{0,60}?(?: is| are|:| goes to) @(?P<n>\d+)(?P<o>[^.;]*)",
         rf"{_SUBJECT} (?:(?:is|was|has been) )?(?:awarded|given|presented with|honou?red with|receives?|received) (?:the|a|an|this year's|ƥ)(?P<o>[^.;]*)",
         rf"{_SUBJECT} (?:est |sont )?(?:laureate?s?|recompensee?s?|recoit|obtient)\b(?P<o>[^.;]*)",
         rf"{_SUBJECT} (?:is|are) (?:the |ƥ |cup |league |world )*champions\b(?P<o>[^.;]*)",

@@ -9,7 +9,7 @@ from typing import Literal
 
 from lindos.assistant.settlement.calls import read_statement, same_outcome
 from lindos.assistant.settlement.language import language_of
-from lindos.assistant.settlement.lexicon import ANONYMOUS, CORE, GAME, POINTING, REPORTING, SAYING, TURNS
+from lindos.assistant.settlement.lexicon import ANONYMOUS, CORE, GAME, POINTING, PROCESS, REPORTING, SAYING, TURNS
 from lindos.assistant.settlement.linking import Link, link, places, year_range
 from lindos.assistant.settlement.names import Cast, masked
 from lindos.assistant.settlement.pending import long_ago, without_pending
@@ -64,7 +64,7 @@ class Scene:
 def judge(sentence: str, before: str, scene: Scene) -> Reason | None:
     """Why `sentence` may not be shown; None: it may. `before` is what was said directly before it, shown or not."""
     if not any(c.isalnum() for c in sentence):
-        return "unsettled" if _is_cheer(sentence) and scene.mode == "strict" else None
+        return "unsettled" if scene.mode == "strict" and not _PLAIN_MARKS.fullmatch(sentence) else None
     reason = _strict(sentence, scene) if scene.mode == "strict" else _watchful(sentence, scene)
     if reason is None and before and len(words(sentence)) < 5:  # said in pieces: "The winner? Tace."
         whole = f"{_last_words(before)} {sentence.strip()}"
@@ -93,6 +93,9 @@ def _strict(sentence: str, scene: Scene) -> Reason | None:
         return _against_outcomes(sentence, scene)
     if claims or (not settled and (_points(rest) or _points_at_a_role(rest) or _is_bare(rest))):
         return "unsettled"
+    short = len(words(sentence)) <= 4
+    if rest == shape.text and not PROCESS.search(rest) and (short or not REPORTING.search(rest)):
+        return "unsettled"  # it tells nothing of how things go: "You bet."
     if settled and _is_bare(rest):
         return _against_outcomes(sentence, scene)
     return None
@@ -153,8 +156,8 @@ def _affirms(rest: str) -> bool:
     return not (negative and _NOT_YET.search(rest[found.end() :]))
 
 
-def _is_cheer(sentence: str) -> bool:
-    return bool(CORE.search(sentence) or TURNS.search(sentence))
+_PLAIN_MARKS = re.compile(r"[\s.,;:!?…'\"“”«»()\[\]{}|*_#>=~`+/\\–—-]*")
+"""Marks and lines that say nothing, unlike a thumb that points up."""
 
 
 def _against_outcomes(sentence: str, scene: Scene) -> Reason | None:

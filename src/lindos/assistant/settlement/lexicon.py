@@ -39,7 +39,7 @@ CORE = _any(
     ),
     r"\b(?:cleared of|walks? free|walked free|found (?:not |in favou?r)|verdict (?:is|was|:|against|for|in favou?r))\b",
     _words("died dies dead deceased perished assassinated demise obituary"),
-    r"\b(?:passed away|passed on|passes away|no longer with us|rest in peace|the late @\d+|death of @\d+|@\d+'?s death)",
+    r"\b(?:passed away|passed on|passes away|no longer with us|rest in peace|the late (?:@|ƥ)|death (?:of|was|is|has)|deces de)|(?:@\d+|ƥ)'?s death\b",
     # French.
     _words(
         "gagne gagnent gagnee gagnant gagnante gagnants gagna victoire victoires victorieux victorieuse vainqueur vainqueurs "
@@ -93,7 +93,8 @@ TURNS = _any(
     r"vive (?:le|la|notre|@)|a remercie|remercie (?:ses|les) (?:electeurs|partisans)|evince\w*|deloge\w*|detrone\w*|terrasse\w*|ecrase\w*|"
     r"succede\w*|remplace\w*|trophee|titre|couronnement|chapeau|sans appel|haut la main|reussi\w*|y est arrivee?|dit (?:non|oui) a|palais|le plus de (?:voix|suffrages))\b",
     r"\b(?:madame|monsieur) (?:la |le )?(?:president|presidente|maire|gouverneur|chancelier|chanceliere)\b|\b(?:president|presidente|maire|gouverneur|chancelier|chanceliere) @\d+",
-    r"\b(?:edged (?:out|past)|curtains|transition team|inauguration|mandate|wakes? up to|woke up to|made @\d+ (?:\w+ )?(?:president|mayor|governor|senator|chancellor|premier)|"
+    r"\b(?:ira en prison|s'est eteinte?|repose en paix|decernee?|laureate?s?|a (?:recu|obtenu) (?:le|la|un)|coming home|brings? it home|alive|vivante?|en vie|cleared|free (?:man|woman|person)|"
+    r"no charges|all charges|edged (?:out|past)|curtains|transition team|inauguration|mandate|wakes? up to|woke up to|made @\d+ (?:\w+ )?(?:president|mayor|governor|senator|chancellor|premier)|"
     r"came (?:second|last|in second)|runner-?up|is out\b|are out\b|is in\b(?! (?:the|a|an|favou?r|place|charge of counting))|failed to|did not make it|ftw|1st|threshold|turned to someone|all the way|ended (?:tonight )?with @|"
     r"to make (?:his|her) acceptance|is @\d+'?s? now|will be @\d+'?s|se reveille\w* avec|les cles|cede\w* la place|ceder la place|pour (?:son|sa) (?:election|victoire)|equipe de transition|mandat)\b",
     r"[🎉🎊🥳🍾✅]",
@@ -133,6 +134,17 @@ POINTING = _any(
     r"c'est|c'etait|ce sera|voici|voila|il s'agit de|sans (?:aucun )?doute|evidemment|bien sur|certainement|clairement|la reponse|reponse|notre|votre)\b"
 )
 """Turns that point at somebody without a verb of winning."""
+
+PROCESS = _any(
+    r"\b(?:polls?|polling|closed?|opened?|opens?|closes?|hours?|minutes?|today|tomorrow|morning|evening|officials?|commission|board|turnout|districts?|provinces?|regions?|"
+    r"results?|recount\w*|certif\w+|margin|expect\w*|wait\w*|await\w*|continu\w+|remain\w*|still|pending|deliberat\w+|hearing|witness\w*|ceremony|nominees?|nominated|"
+    r"half|kick\w*|referee|players?|coach|stadium|weather|rain\w*|queues?|lines|law|laws|rules?|constitution|parliament|seats?|term|counties|county|envelopes?|postal|absentee|"
+    r"information|source|sources|register|confirm(?:ation)?|patience|patient|later|soon|check|update|updates|inhabitants|people live|capital|island|coast|founded|history|"
+    r"bureaux?|ouvert\w*|ferme\w*|heures?|minutes?|demain|matin|soir|officiels?|participation|regions?|resultats?|marge|attend\w*|continue\w*|reste(?:nt)?|encore|toujours|"
+    r"audience|temoins?|ceremonie|nommes|arbitre|joueurs?|stade|meteo|pluie|files?|loi|lois|regles?|constitution|sieges?|enveloppes?|information\w*|sources?|registre|patience|habitants|capitale|histoire)\b",
+    r"\b(?:cannot|can't|don't|do not|ne (?:peux|sais|puis)) (?:\w+ )?(?:say|know|tell|confirm|name|dire|savoir|confirmer|nommer|pas)\b",
+)
+"""Words of how things go, which make a sentence one that need not be held."""
 
 REPORTING = _any(
     r"\b(?:leads?|leading|ahead|behind|trails?|trailing|tied|level|votes?|ballots?|percent|points?|counted|counting|count|reporting|"

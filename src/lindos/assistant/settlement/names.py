@@ -41,7 +41,14 @@ class Cast:
         kept = [name for name in names if set(words(name)) - self.places - self.sources]
         every = tuple(dict.fromkeys((*self.names, *kept)))
         found = {word for name in every for word in words(name) if word not in _PARTICLES and len(word) > 1}
-        return Cast(self.places, frozenset(found - self.places - COMMON), every, self.sources)
+        plain_words = COMMON - _capital_parts(every)
+        return Cast(self.places, frozenset(found - self.places - plain_words), every, self.sources)
+
+
+def _capital_parts(names: Iterable[str]) -> frozenset[str]:
+    """Common words that are the last part of a name of several, as in Florian Won."""
+    ends = (name.split()[-1] for name in names if len(name.split()) > 1 and not name.isupper())
+    return frozenset(fold(word) for word in ends if word[:1].isupper()) & COMMON
 
 
 def cast_of(event: Event) -> Cast:
@@ -86,6 +93,11 @@ class _Token:
     end: int
 
     @property
+    def parts(self) -> list[str]:
+        """Its words: Vieux-Lac has two."""
+        return words(self.folded) or [self.folded]
+
+    @property
     def capital(self) -> bool:
         return self.shown[:1].isupper() or (
             self.shown[:2].casefold() in ("d'", "l'", "d’", "l’") and self.shown[2:3].isupper()
@@ -120,33 +132,34 @@ def masked(text: str, cast: Cast, *, first: bool = True) -> Masked:
     loud = _is_loud(tokens)
     parts: list[str] = []
     names: list[str] = []
-    at = 0
-    index = 0
+    at = index = 0
     while index < len(tokens):
-        end = _name_end(tokens, index, cast, loud, text)
         token = tokens[index]
-        parts.append(text[at : token.start])
+        end = _name_end(tokens, index, cast, loud, text)
         if end == index + 1 == 1 and not first and token.folded not in cast.people:
             end = index
         if end > index:
-            parts.append(f" @{len(names)} ")
+            mark = f"{_OPEN}{len(names)}{_CLOSE}"
             names.append(text[token.start : tokens[end - 1].end])
-            at, index = tokens[end - 1].end, end
-            continue
-        parts.append(
-            " ƥ " if token.folded in cast.places and token.folded not in _ORDINARY else text[token.start : token.end]
-        )
-        at = token.end
-        index += 1
+        elif _is_place(token, cast):
+            mark, end = _PLACE, index + 1
+        else:
+            mark, end = text[token.start : token.end], index + 1
+        parts += [text[at : token.start], mark]
+        at, index = tokens[end - 1].end, end
     parts.append(text[at:])
-    folded = " ".join(" ".join(fold(part) if "@" not in part else part for part in parts).split())
-    return Masked(_tidy(folded), tuple(names))
+    return Masked(_unmarked(fold("".join(parts))), tuple(names))
 
 
-def _tidy(text: str) -> str:
-    """Places that stand together as one, and punctuation back at its word."""
-    text = re.sub(r"ƥ(?:\s+ƥ)+", "ƥ", text)
-    return re.sub(r" (?=[.,;:!?'…])", "", text)
+# Of the private use area, which folding leaves alone.
+_OPEN, _CLOSE, _PLACE = "\ue000", "\ue001", "\ue002"
+
+
+def _unmarked(text: str) -> str:
+    """Names as `@0`, the place as `ƥ`: once where it stands together."""
+    text = re.sub(f"{_OPEN}(\\d+){_CLOSE}", r"@\1", text).replace(_PLACE, "ƥ")
+    text = re.sub(r"(?<=\w)(?=[@ƥ])|(?<=ƥ)(?=[\w@])|(@\d+)(?=[^\W\d_])", r"\1 ", text)
+    return re.sub(r"ƥ(?:[\s\-]+ƥ)+", "ƥ", " ".join(text.split()))
 
 
 # Words that an event's name has in common with what is said of any event.
@@ -169,6 +182,16 @@ def _name_end(tokens: list[_Token], index: int, cast: Cast, loud: bool, text: st
         if _is_name(token, cast, loud):
             end += 1
             continue
+        if (
+            end > index
+            and token.capital
+            and not loud
+            and not _titled(tokens)
+            and token.folded in COMMON
+            and _ends_name(tokens, end)
+        ):
+            end += 1  # Florian Won
+            continue
         following = _behind_particles(tokens, end) if end > index else end
         if following > end and following < len(tokens) and _is_name(tokens[following], cast, loud):
             end = following
@@ -186,6 +209,20 @@ def _name_end(tokens: list[_Token], index: int, cast: Cast, loud: bool, text: st
     return end
 
 
+def _titled(tokens: list[_Token]) -> bool:
+    """Whether a text is written as a headline, where verbs have capitals, too."""
+    longer = [token for token in tokens if len(token.shown) > 3]
+    return sum(token.capital for token in longer) > 0.7 * len(longer)
+
+
+def _ends_name(tokens: list[_Token], at: int) -> bool:
+    """Whether the word at `at` is no title or office that merely follows a name."""
+    return tokens[at].folded not in _OFFICES and tokens[at - 1].end + 1 == tokens[at].start
+
+
+_OFFICES = word_list("honorifics") | word_list("organisations") | word_list("places")
+
+
 def _behind_particles(tokens: list[_Token], at: int) -> int:
     """Behind the `van der` of a name."""
     while at < len(tokens) and tokens[at].folded in _PARTICLES - {"and", "et", "of", "the"}:
@@ -196,10 +233,18 @@ def _behind_particles(tokens: list[_Token], at: int) -> int:
 def _is_name(token: _Token, cast: Cast, loud: bool) -> bool:
     word = token.folded
     if word in cast.people:
-        return True
-    if word in cast.places or word in cast.sources or word in COMMON or not word[:1].isalpha():
+        return word not in COMMON or (token.capital and not loud)
+    parts = token.parts
+    if all(part in cast.places or part in cast.sources or part in COMMON for part in parts) or not word[:1].isalpha():
         return False
+    if any(part in cast.people for part in parts):
+        return True
     return not loud and token.capital
+
+
+def _is_place(token: _Token, cast: Cast) -> bool:
+    parts = token.parts
+    return all(part in cast.places for part in parts) and not all(part in _ORDINARY for part in parts)
 
 
 def names_in(text: str, cast: Cast) -> tuple[str, ...]:

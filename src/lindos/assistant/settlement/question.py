@@ -123,7 +123,7 @@ _NOWADAYS = re.compile(
 )
 _OFFICE = r"(?:president|mayor|governor|senator|premier|chancellor|prime minister|leader|champions?|presidente?|maire|mairesse|gouverneure?|chanceli\w+)"
 _OVER = (
-    r"(?:w[io]n|won|wins|winner|elected|re-?elected|lost|lose|over|called|decided|settled|official|final|guilty|convicted|acquitted|innocent|died|dead|alive|declared|conceded?|certified|"
+    r"(?:w[io]n|won|wins|winner|elected|re-?elected|lost|lose|over|called|decided|settled|official|final|guilty|convict(?:ed)?|acquit(?:ted)?|cleared|innocent|keep|kept|held|hold|receive[ds]?|recue?|obtenue?|eu|died|dead|alive|declared|conceded?|certified|"
     rf"confirmed|true|beaten|defeated|out|{_OFFICE}|elue?|reelue?|gagne|perdu|battue?|vainqueur|mort|morte|decedee?|coupable|acquittee?|finie?|terminee?|emporte|remporte|plie|jouee?)"
 )
 _ASKING = re.compile(
@@ -173,6 +173,8 @@ def _intent(folded: str, question: str, about: Sequence[Standing], past: bool) -
     asks = (
         _ASKING.search(folded) or CORE.search(shape.text) or (about and TURNS.search(shape.text)) or _misspelt(folded)
     )
+    if about and all(standing.event.kind != "election" for standing in about):
+        return "outcome"  # of a trial, a match or a death hardly anything else is asked
     if about and (
         asks
         or asks_of_the_world(question)

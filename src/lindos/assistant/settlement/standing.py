@@ -176,7 +176,8 @@ def _judge(record: Record, cast: Cast, calls: tuple[Call, ...], counts: tuple[Co
         )
 
     if event.settled:
-        against = [outcome for outcome in reached if not same_outcome(outcome, event.outcome)]
+        later = _votes(call for call in calls if call.post.seen_at > record.at)
+        against = [o for o, heard in later.items() if len(heard) >= event.quorum and not same_outcome(o, event.outcome)]
         if against:
             return stand("disputed", "conflicting", rivals=(event.outcome, *against))
         return stand(event.state, "settled", event.outcome)
