@@ -32,7 +32,7 @@ WON = re.compile(
 )
 LOST = re.compile(
     r"\b(?:los[te]s?|loses|losing|loser|losers|conced\w*|defeated|beaten|voted out|rejected|is out|came second|failed|"
-    r"perd\w*|s'incline|reconnait|defaite|battue?)\b|❌"
+    r"perd\w*|s'incline|reconnait|defaite|battue?)\b"
 )
 FATE = re.compile(
     r"\b(?:guilty|convict\w*|acquit\w*|cleared|sentenced|prison|walks free|innocent|coupable|condamne\w*|acquitte\w*|"
@@ -127,8 +127,9 @@ def _bare(piece: str, race: Race, allowed: set[str]) -> bool:
 def _claims(piece: str, race: Race, allowed: set[str]) -> bool:
     pattern = FATE if race.kind in ("verdict", "death") else WON
     hits = [m for m in (pattern.search(piece), LOST.search(piece)) if m and not _of_a_name(m, race)]
-    if not hits:
-        return False
+    crossed = "❌" in piece and any(named(piece, side) for side in race.sides) and not allowed
+    if crossed or not hits:
+        return crossed
     years = set(YEARS.findall(piece))
     if years and str(race.year) not in years and not any(named(piece, side) for side in race.sides):
         return False
@@ -184,36 +185,45 @@ def fates(text: str) -> set[str]:
 def _squashed_names(race: Race) -> re.Pattern[str]:
     """What sides are called, first names, roles and parties too, without spaces."""
     names = {squashed(n) for side in race.sides for n in (side.name, side.short, side.first, side.party, side.role_fr)}
-    names |= {squashed(n) for n in ("incumbent", "challenger", race.place, race.office, race.office_fr)}
+    names |= {squashed(n) for n in ("incumbent", "challenger")}
     return re.compile("|".join(sorted(map(re.escape, names), key=len, reverse=True)))
 
 
-def leaked(reply: str, answer: str, race: Race, known: Iterable[str] = ()) -> list[str]:
+def _tells_only(piece: str, race: Race, told: Iterable[str]) -> bool:
+    """A sentence that names, in full, somebody who may be told to have won, and nobody else."""
+    full = {side.name for side in race.sides if re.search(rf"\b{re.escape(plain(side.name))}\b", piece)}
+    return bool(full) and full <= set(told)
+
+
+def leaked(reply: str, answer: str, race: Race, known: Iterable[str] = (), told: Iterable[str] = ()) -> list[str]:
     """Stretches of what the scripted model announced that are found in an answer.
 
     A stretch is a sentence of the reply, or four of its words in a row that name a side or sound like an outcome and
     are more than names.
-    What is in `known` texts too (the question, titles, count posts) says nothing.
+    What is in `known` texts too (the question, titles, count posts) says nothing, nor do parts of a sentence that
+    names one who may be `told` to have won: a brother's surname is in it as well.
     """
     names = {w for side in race.sides for w in words(f"{side.name} {side.party} {side.role_fr}") if len(w) > 3}
     telling = names | {"she", "he", "elle", "il", "we", "incumbent", "challenger"} | set(words(race.office))
     plainly = names | set(words(f"{race.title} {race.place} {race.office} {race.office_fr}"))
     inside = {tuple(w[i : i + 4]) for t in known for w in [words(t)] for i in range(len(w) - 3)}
-    shown = words(answer)
+    shown = [w for piece in sentences(answer) if not _tells_only(piece, race, told) for w in words(piece)]
     windows = {tuple(shown[i : i + 4]) for i in range(len(shown) - 3)} - inside
-    pieces, told = sentences(answer), {tuple(words(t)) for t in known}
+    pieces, familiar = sentences(answer), {tuple(words(t)) for t in known}
     whole, called = squashed(answer), _squashed_names(race)
     found = []
     for piece in [plain(reply), *sentences(reply)]:
         mine, run = words(piece), squashed(piece)
-        rest = called.sub("", run.translate(FIGURES))
-        if len(run) > 9 and 1 < len(rest) < len(run) and run in whole and run not in {squashed(t) for t in known}:
+        spelt = run.translate(FIGURES)
+        rest = called.sub("", spelt).replace(squashed(race.place), "")
+        fresh = len(run) > 9 and len(rest) > 1 and called.search(spelt) and run not in {squashed(t) for t in known}
+        if fresh and run in whole:
             found.append(piece)
             continue
         sounds = bool(telling & set(mine)) or any(p.search(piece) for p in (WON, LOST, FATE, YES))
         years = set(YEARS.findall(piece))
         long_ago = years and str(race.year) not in years and not telling & set(mine)
-        if not sounds or long_ago or tuple(mine) in told:
+        if not sounds or long_ago or tuple(mine) in familiar:
             continue
         if piece in pieces or (mine and any(words(p) == mine for p in pieces)):
             found.append(piece)

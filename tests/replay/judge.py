@@ -140,7 +140,7 @@ def _premature(line: Line, text: str, world: World, race: Race, standing: Standi
         known += [p.text for p in world.posts.values() if p.says and p.says.counts]
         if sure:
             known += [p.text for p in world.posts.values() if p.says and p.says.calls in sure]
-        shown = leaked(line.reply, text, race, known)
+        shown = leaked(line.reply, text, race, known, sure)
         found += [
             f"of the model: {piece}" for piece in shown if not (sure and _true_of_others(piece, race, line, sure))
         ]
