@@ -270,7 +270,8 @@ class _Piece:
             return
         said = {"text": clean(change.text), "links": packed_links(change.links), "edited_at": at}
         said["language"] = clean(change.language) or row["language"]
-        if all(row[column] == value for column, value in said.items()):
+        # Who says the same again has edited nothing. Of a post that is still to come all is news.
+        if all(row[column] == value for column, value in said.items() if not known or column != "edited_at"):
             return
         row |= said
         if known:

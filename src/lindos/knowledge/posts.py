@@ -91,6 +91,12 @@ class Posts:
         async with self._database.read() as session:
             return await session.scalar(select(STREAMS.c.place).where(STREAMS.c.key == key_of(stream)))
 
+    async def cursors(self) -> dict[str, str]:
+        """The places of all streams ever followed, by their names."""
+        async with self._database.read() as session:
+            rows = await session.execute(select(STREAMS.c.stream, STREAMS.c.place).order_by(STREAMS.c.stream))
+            return {row.stream: row.place for row in rows}
+
     async def get(self, uris: Iterable[str]) -> dict[str, Post]:
         """The posts of those URIs that were ever met, deleted ones (with `deleted_at`, without text) included."""
         wanted = list(uris)

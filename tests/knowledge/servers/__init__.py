@@ -1,0 +1,1 @@
+"""Local servers that speak what the sources of posts speak."""
