@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Row, Select, and_, func, literal_column, not_, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from lindos.knowledge.names import Places, places
 from lindos.knowledge.post import Post
-from lindos.knowledge.ranking import Shares, Sought, relevance, sought
+from lindos.knowledge.ranking import Shares, Sought, fused, relevance, sought
 from lindos.knowledge.records import POST_COLUMNS, SERIAL_BITS, clean, first_id, moment, post_of
 from lindos.knowledge.wordindex import Scope, WordIndex, freshness
 from lindos.knowledge.words import question_words
 from lindos.storage.post_tables import AUTHORS, POSTS, STATE, STATE_ID
+
+if TYPE_CHECKING:
+    from lindos.knowledge.meaning import Meaning
 
 FEWEST_CANDIDATES = 60
 """Posts that are ranked word by word, at least, where there are so many."""
@@ -128,40 +131,57 @@ async def measure(connection: AsyncConnection) -> list[str]:
     return texts
 
 
-class Search:
-    """One search for words."""
+Scored = tuple[float, Row[Any]]
 
-    def __init__(self, connection: AsyncConnection, index: WordIndex, shares: Shares, standing: Standing) -> None:
+
+class Search:
+    """One search, for words and, where it is there, for meaning."""
+
+    def __init__(
+        self,
+        connection: AsyncConnection,
+        index: WordIndex,
+        shares: Shares,
+        standing: Standing,
+        meaning: Meaning | None = None,
+    ) -> None:
         self._connection = connection
+        self._meaning = meaning
         self._index = index
         self._shares = shares
         self._standing = standing
 
     async def run(self, query: PostQuery) -> list[Hit]:
-        """The best posts for a query with words, the best first."""
-        question = sought(question_words(query.text), self._shares, self._standing.living)
-        if not question.all:
-            return []
+        """The best posts for a query that is not empty, the best first."""
         # Ages count from the newest post, so that a replay finds what was found then.
         now = self._standing.newest if query.until is None else first_id(query.until)
+        best = await self._by_words(query, now)
+        if self._meaning is not None:
+            scope = _scope(query, _AUTHOR)
+            alike = await self._meaning.nearest(self._connection, query.text, scope, now, self._enough(query))
+            best = _fused(best, _ordered(alike, query))
+        return [Hit(post_of(row), score) for score, row in best[: query.limit]]
+
+    async def _by_words(self, query: PostQuery, now: int) -> list[Scored]:
+        question = sought(question_words(query.text), self._shares, self._standing.living)
         weights = {word: self._shares.weight(word) for word in question.all}
-        found: dict[int, tuple[float, Row[Any]]] = {}
+        found: dict[int, Scored] = {}
         for asked in self._asked(question, weights, query, now):
             if len(found) >= query.limit:
                 break
             for row in await self._connection.execute(_rows_of(asked)):
-                if _is_within(row.seen_at, query):
-                    score = relevance(weights, row.text, self._shares) * freshness(first_id(row.seen_at), now)
-                    found[row.id] = (score, row)
-        best = sorted(found.values(), key=lambda one: (one[0], one[1].id), reverse=True)
-        return [Hit(post_of(row), score) for score, row in best[: query.limit]]
+                found[row.id] = (relevance(weights, row.text, self._shares) * _fresh(row, now), row)
+        return _ordered(found.values(), query)
+
+    def _enough(self, query: PostQuery) -> int:
+        return max(FEWEST_CANDIDATES, 2 * query.limit)
 
     def _asked(
         self, question: Sought, weights: Mapping[str, float], query: PostQuery, now: int
     ) -> Iterator[Select[Any]]:
         """What is asked until enough was found."""
         scope = _scope(query, _AUTHOR)
-        enough = max(FEWEST_CANDIDATES, 2 * query.limit)
+        enough = self._enough(query)
         if question.rare:
             yield self._index.best({word: weights[word] for word in question.rare}, scope, now, enough)
         if question.common:
@@ -177,6 +197,24 @@ def _rows_of(asked: Select[Any]) -> Select[*tuple[Any, ...]]:
         select(*POST_COLUMNS)
         .join_from(ids, POSTS, POSTS.c.id == ids.c[0])
         .join(AUTHORS, AUTHORS.c.id == POSTS.c.author_id)
+    )
+
+
+def _fresh(row: Row[Any], now: int) -> float:
+    return freshness(first_id(row.seen_at), now)
+
+
+def _ordered(found: Iterable[Scored], query: PostQuery) -> list[Scored]:
+    """What is within a query's times, the best first; of equally good ones the later."""
+    within = [one for one in found if _is_within(one[1].seen_at, query)]
+    return sorted(within, key=lambda one: (one[0], one[1].id), reverse=True)
+
+
+def _fused(*rankings: Sequence[Scored]) -> list[Scored]:
+    rows = {row.id: row for ranking in rankings for _, row in ranking}
+    scores = fused([row.id for _, row in ranking] for ranking in rankings)
+    return sorted(
+        ((score, rows[number]) for number, score in scores.items()), key=lambda one: (one[0], one[1].id), reverse=True
     )
 
 

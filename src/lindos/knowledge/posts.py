@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import select
@@ -19,6 +20,9 @@ from lindos.knowledge.records import chunks, clean, key_of, post_of
 from lindos.knowledge.wordindex import word_index
 from lindos.storage import Database
 from lindos.storage.post_tables import POSTS, STATE, STATE_ID, STREAMS
+
+if TYPE_CHECKING:
+    from lindos.knowledge.meaning import Meaning
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +56,10 @@ class Posts:
     the names of authors, too.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, meaning: Meaning | None = None) -> None:
+        """`meaning` lets `search` find posts that say it in other words, too."""
         self._database = database
+        self._meaning = meaning
         self._index = word_index(database.dialect)
         self._known = _KNOWN.setdefault(database, _Known())
 
@@ -126,7 +132,7 @@ class Posts:
                 return [Hit(post_of(row), 0.0) for row in await connection.execute(latest_posts(query))]
             known = await standing(connection)
             shares = await self._shares(connection, known.posts)
-            return await Search(connection, self._index, shares, known).run(query)
+            return await Search(connection, self._index, shares, known, self._meaning).run(query)
 
     async def count(self) -> int:
         """How many living posts there are; answered without counting them one by one."""

@@ -147,7 +147,7 @@ class PostgresIndex:
 
 
 def freshness(number: Any, now: int) -> Any:
-    """By what the score of the post of an id (or of a column of ids) is multiplied for its age: 1 now, 1/2 long ago."""
+    """By what the score of a post, by its id (or a column or array of ids), is multiplied: 1 now, 1/2 long ago."""
     return 0.5 + 0.5 / (1.0 + (now - number) / float((HALF_LIFE_HOURS * 3_600_000) << SERIAL_BITS))
 
 
