@@ -52,6 +52,7 @@ class JsonLines:
         self._reader = LineReader(f"file:{path.name}", self.counters, keep_times=keep_times)
         self._head = b""
         self._line = 0
+        self._open = False
         self._told = 0
 
     def changes(self, cursor: str | None) -> AsyncGenerator[Batch]:
@@ -83,7 +84,7 @@ class JsonLines:
         self._head = file.read(min(offset, HEAD))
         if offset > size or zlib.crc32(self._head) != mark:
             offset, line, self._head = 0, 0, b""
-        self.offset, self._line = offset, line
+        self.offset, self._line, self._open = offset, line, bool(offset) and not _ends_line(file, offset)
         file.seek(offset)
         self.counters.connected = True
 
@@ -97,7 +98,8 @@ class JsonLines:
                 continue
             if not line:
                 return
-            self._line += 1
+            self._line += not self._open
+            self._open = not line.endswith(b"\n")
             self._head += line[: HEAD - len(self._head)]
             self.offset += length
             yield line if length <= MAX_MESSAGE else b""
@@ -125,9 +127,16 @@ class JsonLines:
             self.counters.malformed += 1
             self._told += 1
             news = (f"line {self._line:,}: {error}",) if self._told <= TOLD_LINES else ()
-            return Piece((), cursor, news)
+            # The last line of a file that is still being written is read when it is whole.
+            return Piece((), None if self._open else cursor, news)
         self.counters.skipped += not changes
         return Piece(changes, cursor)
+
+
+def _ends_line(file: BinaryIO, offset: int) -> bool:
+    """Whether a line ends just before an offset."""
+    file.seek(offset - 1)
+    return file.read(1) == b"\n"
 
 
 def _read_line(file: BinaryIO) -> tuple[bytes, int]:
