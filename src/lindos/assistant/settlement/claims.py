@@ -84,6 +84,8 @@ def _strict(sentence: str, scene: Scene) -> Reason | None:
     shape = masked(sentence, scene.cast)
     if long_ago(shape.text, years(plain(sentence)), scene.current):
         return None
+    if _FORM.search(sentence):
+        return "unsettled"  # a table, an object: nobody was asked to fill in one
     rest = without_pending(shape.text)
     kind = scene.standings[0].event.kind if scene.standings else scene.kind
     if _affirms(rest) and not settled:
@@ -141,6 +143,7 @@ def _is_bare(rest: str) -> bool:
     return ("@" in rest or "ƥ" in rest) and len(bare) < 2 and not _reports_numbers(rest)
 
 
+_FORM = re.compile(r"[{}]|\"\s*:|https?://|\bwww\.")
 _YES = re.compile(
     r"^\W*(?:yes|yeah|yep|yup|aye|correct|right|indeed|absolutely|sure|of course|definitely|certainly|exactly|affirmative|true|totally|"
     r"no|nope|nah|false|wrong|never|oui|ouais|si|exact|exactement|absolument|en effet|tout a fait|bien sur|affirmatif|effectivement|vrai|non|faux)\b"

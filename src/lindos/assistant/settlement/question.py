@@ -284,7 +284,7 @@ def _guess(question: str, folded: str, standings: Sequence[Standing], now: datet
         if kind in kinds:
             return [], kind
     winning = re.search(r"\b(?:w[io]n|won|wins|winner|elected|gagne|remporte|elue?|vainqueur)\b", folded)
-    return [], "election" if names and winning and _yes_no(folded) else ""
+    return [], "election" if names and winning else ""
 
 
 _IS_DEAD = re.compile(
