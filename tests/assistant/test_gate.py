@@ -63,10 +63,11 @@ def test_words_are_shown_at_once_while_nothing_is_risky():
 
 
 def test_a_sentence_that_turns_into_an_announcement_ends_there():
-    shown, gate = through(WATCHFUL, "And by the way, it was Orlin Tace who has won in Veldoria. The sea is wide.")
+    text = "And by the way, it was Orlin Tace who has won in Veldoria. The sea is wide."
+    shown, gate = through(WATCHFUL, *(f"{word} " for word in text.split()))
     assert "Tace" not in "".join(shown)
     assert ELLIPSIS in "".join(shown)
-    assert "".join(shown).endswith("The sea is wide.")
+    assert "".join(shown).rstrip().endswith("The sea is wide.")
     assert len(gate.cut) == 1
 
 
