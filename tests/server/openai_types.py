@@ -17,13 +17,12 @@ from pydantic import BaseModel, TypeAdapter
 
 OURS = {"lindos", "annotations", "store"}
 """What replies have beyond the types: ours; citations in a delta; and `store`, which OpenAI's own replies have too."""
-SEARCHES = ("x_search", "post_search")
 EVENTS: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 
 
 def checked(kind: type[BaseModel], body: Any) -> Any:
     """`body` as `kind`. Raises ValidationError, or AssertionError for fields that it does not know."""
-    return _known(TypeAdapter(kind).validate_json(json.dumps(_without_searches(body)), strict=True))
+    return _known(TypeAdapter(kind).validate_json(json.dumps(body), strict=True))
 
 
 def checked_response(body: dict[str, Any]) -> Response:
@@ -47,24 +46,10 @@ def checked_text(body: dict[str, Any]) -> Completion:
 
 
 def checked_event(event: dict[str, Any]) -> Any:
-    found = _known(EVENTS.validate_json(json.dumps(_without_searches(event)), strict=True))
+    found = _known(EVENTS.validate_json(json.dumps(event), strict=True))
     # A union lets through whatever fits one of its types; it has to be the one that the event is called by.
     assert found.type == event["type"]
     return found
-
-
-def _without_searches(body: Any) -> Any:
-    """xAI's tools are sent back as they came, and OpenAI's types do not know them."""
-    if not isinstance(body, dict):
-        return body
-    if isinstance(body.get("response"), dict):
-        body = {**body, "response": _without_searches(body["response"])}
-    if isinstance(body.get("tools"), list):
-        body = {**body, "tools": [tool for tool in body["tools"] if tool["type"] not in SEARCHES]}
-    choice = body.get("tool_choice")
-    if isinstance(choice, dict) and choice["type"] in SEARCHES:
-        body = {**body, "tool_choice": "auto"}
-    return body
 
 
 def _known(found: Any) -> Any:

@@ -48,6 +48,8 @@ class MadeFunction(Strict):
     name: FunctionName
     arguments: str
     """JSON, as the model wrote it."""
+    parsed_arguments: Any = None
+    """What the client has read of them."""
 
 
 class MadeCall(Strict):
@@ -56,6 +58,8 @@ class MadeCall(Strict):
     id: CallId
     type: Literal["function"]
     function: MadeFunction
+    index: int | None = None
+    """Its number in a stream."""
 
 
 class _Turn(Strict):
@@ -103,6 +107,8 @@ class AssistantMessage(_Turn):
     refusal: str | None = None
     annotations: Known | None = None
     tool_calls: Annotated[list[MadeCall], Field(max_length=MAX_CALLS)] | None = None
+    parsed: Any = None
+    """What the client has read of the content."""
     tool_call_id: Annotated[None, NEUTRAL] = None
 
     def turns(self) -> Iterator[Turn]:

@@ -27,7 +27,7 @@ from lindos.server.v1.responses_run import ResponseRun
 from lindos.server.v1.responses_schema import SOURCES, ResponseRequest
 from lindos.server.v1.responses_writer import ResponseWriter
 from lindos.server.v1.speech import Speech
-from lindos.server.v1.tools import Offer, SearchTool, offer_of, search_of
+from lindos.server.v1.tools import FlatFunctionChoice, Offer, SearchChoice, SearchTool, offer_of, search_of
 from lindos.storage import NotFound, StoredResponse
 
 router = APIRouter(tags=["v1"])
@@ -174,13 +174,18 @@ def _reply(service: Service, body: ResponseRequest, offer: Offer) -> ResponseRep
         store=body.kept,
         temperature=service.settings.temperature if body.temperature is None else body.temperature,
         text={"format": _echoed(form) if form else {"type": "text"}},
-        tool_choice=choice if isinstance(choice, str) else "auto" if choice is None else _echoed(choice),
-        tools=[_echoed(tool, whole=not isinstance(tool, SearchTool)) for tool in body.tools or ()],
+        # The search for posts is not repeated: OpenAI's types do not know it, and its client warns of what they do not.
+        tool_choice=_echoed(choice) if isinstance(choice, FlatFunctionChoice) else _way(choice),
+        tools=[_echoed(tool, whole=True) for tool in body.tools or () if not isinstance(tool, SearchTool)],
         top_logprobs=body.alternatives or 0,
         top_p=1.0 if body.top_p is None else body.top_p,
         truncation=body.truncation or "disabled",
         user=body.user,
     )
+
+
+def _way(choice: str | SearchChoice | None) -> str:
+    return choice if isinstance(choice, str) else "auto"
 
 
 def _echoed(part: BaseModel, *, whole: bool = False) -> dict[str, Any]:

@@ -85,8 +85,8 @@ class ResponseRun:
             await self._keep()
         except StorageError as error:
             self.fault = error
-            return [*last[:-1], *self._failed(usage)]
-        return last
+            last += self._failed(usage)
+        return [*last, self._writer.last()]
 
     async def _left(self, answer: Spoken) -> None:
         """Keep what there is of an answer whose reader is gone."""

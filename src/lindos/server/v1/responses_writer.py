@@ -77,7 +77,7 @@ class ResponseWriter:
         yield from self._show(said, chunk.logprobs)
 
     def end(self, finish: Finish | None, usage: Usage, basis: Basis | None) -> Iterator[Event]:
-        """The events of the end."""
+        """The events before the last one."""
         # An answer that was cancelled may have no last chunk; to end a speech twice says nothing twice.
         yield from self._show(self._speech.end(refused=basis is not None and bool(basis.refused)), ())
         yield from self._search(basis)
@@ -92,24 +92,26 @@ class ResponseWriter:
         status: ResponseStatus = "completed" if whole else "incomplete" if finish == "length" else "cancelled"
         if status == "incomplete":
             self.reply.incomplete_details = IncompleteDetails(reason="max_output_tokens")
-        yield self._last(status, usage)
+        self._settle(status, usage)
 
     def fail(self, message: str, usage: Usage) -> Iterator[Event]:
-        """The events of an end that was none."""
+        """The events before the last one of a response that came to nothing."""
         yield self._event("error", code="server_error", message=message, param=None)
         self.reply.error = ResponseFault(code="server_error", message=message)
         if self._message is not None:
             self._item(self._message).status = "incomplete"
-        yield self._last("failed", usage)
+        self._settle("failed", usage)
 
-    def _last(self, status: ResponseStatus, usage: Usage) -> Event:
+    def last(self) -> Event:
+        """The last event."""
+        # There is none of its own for what was cancelled.
+        name = self.reply.status if self.reply.status in ("completed", "failed") else "incomplete"
+        return self._event(f"response.{name}", response=self.snapshot())
+
+    def _settle(self, status: ResponseStatus, usage: Usage) -> None:
         self.reply.status = status
         self.reply.usage = ResponseUsage.of(usage)
-        if status == "completed":
-            self.reply.completed_at = int(time.time())
-        # There is no event of its own for what was cancelled.
-        name = status if status in ("completed", "failed") else "incomplete"
-        return self._event(f"response.{name}", response=self.snapshot())
+        self.reply.completed_at = int(time.time()) if status == "completed" else None
 
     def _show(self, said: list[Piece | MadeCall], logprobs: tuple[TokenLogprob, ...]) -> Iterator[Event]:
         if self._logprobs is not None:
