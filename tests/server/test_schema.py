@@ -57,7 +57,11 @@ def reach(case: schemathesis.Case) -> None:
             del body["messages"][100:]  # nor what the context holds
         if isinstance(body.get("stream_options"), dict) and not body.get("stream"):
             body["stream"] = True  # the description cannot say that one wants the other
-        if body.get("top_logprobs") is not None and (body.get("logprobs") is None or body["logprobs"] is False):
+        if (
+            "/chat/" in case.path
+            and body.get("top_logprobs") is not None
+            and (body.get("logprobs") is None or body["logprobs"] is False)
+        ):
             body["logprobs"] = True  # nor this
         within_the_model(body)
 

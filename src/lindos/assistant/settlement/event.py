@@ -20,6 +20,12 @@ def _aware(value: datetime) -> datetime:
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+def _no_number(value: Any) -> Any:
+    if isinstance(value, int | float):
+        raise ValueError("a moment is written like 2031-05-04T21:14:00Z")
+    return value
+
+
 def _trimmed(value: Any) -> Any:
     return "" if value is None else value
 
@@ -27,7 +33,7 @@ def _trimmed(value: Any) -> Any:
 EVENT_ID = r"^[^\s/](?:[^\n\r\t/\x00-\x1f]{0,126}[^\s/])?$"
 _NULLABLE = WithJsonSchema({"anyOf": [{"type": "string", "maxLength": 300}, {"type": "null"}]})
 """Null is taken for nothing."""
-Moment = Annotated[datetime, AfterValidator(_aware)]
+Moment = Annotated[datetime, AfterValidator(_aware), BeforeValidator(_no_number)]
 Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)]
 
 
