@@ -56,7 +56,7 @@ def reach(case: schemathesis.Case) -> None:
             # The assistant's, and this is the bare model.
             if isinstance(body.get(name), str) and re.fullmatch(good, body[name]):
                 del body[name]
-        if isinstance(body.get("tool_choice"), dict) and not body.get("tools"):
+        if body.get("tool_choice") in ({"type": "x_search"}, {"type": "post_search"}) and not body.get("tools"):
             del body["tool_choice"]  # the description cannot say that one wants the other
         if isinstance(body.get("messages"), list) and len(body["messages"]) <= 4096:
             del body["messages"][100:]  # nor what the context holds
