@@ -66,7 +66,7 @@ class Postgres:
         return self._run("psql", "-h", str(self._folder), "-U", "lindos", "-d", database, "-AtXqc", statement)
 
     def stop(self) -> None:
-        self._server.send_signal(signal.SIGINT)  # its fast shutdown: whoever is connected is cut off
+        self._server.send_signal(signal.SIGQUIT)  # its immediate shutdown: nothing needs to be in order
         try:
             self._server.wait(30)
         except subprocess.TimeoutExpired:

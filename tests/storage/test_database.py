@@ -53,6 +53,26 @@ def test_the_migrations_make_the_tables_that_the_code_wants(tmp_path: Path):
     engine.dispose()
 
 
+def test_answers_of_before_there_were_bases_have_none(tmp_path: Path):
+    path = tmp_path / "lindos.db"
+
+    async def write() -> int:
+        async with await Database.open(path) as database:
+            store = Conversations(database)
+            return (await store.add((await store.create()).id, "user", "kept")).id
+
+    async def read(message: int) -> tuple[str, str]:
+        async with await Database.open(path) as database:
+            row = await Conversations(database).message(message)
+            return row.content, row.basis
+
+    number = asyncio.run(write())
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("ALTER TABLE messages DROP COLUMN basis")
+        connection.execute("UPDATE alembic_version SET version_num = '0004'")
+    assert asyncio.run(read(number)) == ("kept", "")
+
+
 def test_opening_twice_changes_nothing(tmp_path: Path):
     path = tmp_path / "lindos.db"
     open_and_close(path)

@@ -73,7 +73,7 @@ COLOURS = """selector => {
 }"""
 WORDS = (
     *(".bubble", ".prose p", ".prose a", ".prose pre code", ".prose .hl-c1", ".prose .hl-k", ".measure", "#caution"),
-    *(".conversation-link", ".group-title", "#title", ".persona span", ".code-head span", ".new-button", "#theme"),
+    *(".conversation-link", ".group-title", "#title", ".persona-title", ".code-head span", ".new-button", "#theme"),
 )
 
 

@@ -282,7 +282,8 @@ def test_the_persona_chosen_is_the_persona_told(visit: Visit, tmp_path: Path):
         page = visitor.page
         visitor.open()
         visitor.ask("one")
-        page.check("input[value=regular]", force=True)
+        page.click("#persona")
+        page.click(".persona:has-text('Regular')")
         visitor.ask("two")
         page.reload()
         visitor.answered(1)

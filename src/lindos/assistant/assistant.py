@@ -3,115 +3,187 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Self
+from functools import partial
 
-from lindos.assistant.basis import Basis, Standing
-from lindos.assistant.model import Answer, ChatModel, Chunk, Finish, Sampling, Timing, Truncate, Usage
-from lindos.assistant.persona import DEFAULT_PERSONA, Persona
-from lindos.assistant.talk import told
-from lindos.knowledge import Posts
-from lindos.specs import Message
+from lindos.assistant.answer import AssistantAnswer
+from lindos.assistant.ask import Ask
+from lindos.assistant.basis import Basis, Form, Source
+from lindos.assistant.basis import Standing as AnswerStanding
+from lindos.assistant.briefing import briefed
+from lindos.assistant.composed import tell_posts
+from lindos.assistant.evidence import source_of, sources_of_events
+from lindos.assistant.gate import Gate, Rules, WholeGate
+from lindos.assistant.looking_back import look_back
+from lindos.assistant.model import ChatModel, writes_itself
+from lindos.assistant.persona import Persona
+from lindos.assistant.policy import Policy
+from lindos.assistant.settlement import Events, Scene, Topic, is_yes_no, topic_of
+from lindos.assistant.settlement.question import asks_of_the_world
+from lindos.assistant.settlement.standing import Standing
+from lindos.assistant.settlement.wording import Told, tell, tell_undeclared
+from lindos.knowledge import Post, PostQuery, Posts
 
-
-@dataclass(frozen=True)
-class SearchWish:
-    """What a caller wants of the search for posts."""
-
-    mode: str = "auto"
-    """auto: where the question wants it; on: in any case; off: never."""
-    since: datetime | None = None
-    until: datetime | None = None
-    authors: tuple[str, ...] = ()
-    excluded_authors: tuple[str, ...] = ()
-    limit: int = 8
-
-
-@dataclass(frozen=True)
-class Ask:
-    """A question with what came before it."""
-
-    messages: tuple[Message, ...]
-    """The conversation, the question last; system messages are the caller's instructions."""
-    persona: str = DEFAULT_PERSONA
-    sampling: Sampling | None = None
-    search: SearchWish = field(default_factory=SearchWish)
-    language: str = ""
-    """`en`, `fr`, ...; empty: that of the question."""
-    truncate: Truncate = "oldest"
-    priority: int = 0
-    client: str = ""
-
-
-class AssistantAnswer:
-    """An Answer (see there) whose text has passed the gates, with the Basis it rests on."""
-
-    def __init__(self, inner: Answer, basis: Basis) -> None:
-        self._inner = inner
-        self.basis = basis
-        """Grows while the answer does; final once it ended."""
-
-    @property
-    def dropped(self) -> int:
-        return self._inner.dropped
-
-    @property
-    def usage(self) -> Usage:
-        return self._inner.usage
-
-    @property
-    def timing(self) -> Timing | None:
-        return self._inner.timing
-
-    @property
-    def finish(self) -> Finish | None:
-        return self._inner.finish
-
-    def cancel(self) -> None:
-        self._inner.cancel()
-
-    async def wait(self) -> Usage:
-        return await self._inner.wait()
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Chunk:
-        return await anext(self._inner)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self.cancel()
-        await self.wait()
+PARTING = "\n\n"
+APOLOGY = {"en": "I held back what I cannot confirm.", "fr": "J'ai retenu ce que je ne peux pas confirmer."}
+"""Said where nothing of an answer passed the gate."""
 
 
 class Assistant:
-    """Answers for a ChatModel, over the posts and events at hand."""
+    """Answers for a ChatModel, over the posts and events at hand.
+
+    Whatever the model writes passes the gate. Of events it is asked about, the assistant itself says first how they
+    stand; models too small to write about the world say nothing more, larger ones go on from there.
+    """
 
     def __init__(
         self,
         model: ChatModel,
         personas: Mapping[str, Persona],
         posts: Posts | None = None,
+        events: Events | None = None,
         *,
+        policy: Policy | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.model = model
+        self.events = events
+        self.posts = posts
         self._personas = personas
-        self._posts = posts
+        self._policy = policy or Policy.load()
         self._clock = clock
 
     async def answer(self, ask: Ask) -> AssistantAnswer:
         """Begin an answer. Raises as ChatModel.submit does."""
-        messages = told(self._personas[ask.persona], ask.messages)
-        inner = await self.model.submit(
+        now = self._clock()
+        standings = await self._standings()
+        topic = topic_of(ask.question, standings, now, ask.earlier)
+        language = ask.language or ("fr" if topic.language == "fr" else "en")
+        verdict = self._policy.check(ask.question, language)
+        if verdict is not None:
+            basis = Basis(language=language, refused=f"{verdict.rule} ({verdict.version})")
+            return AssistantAnswer(basis, Told(verdict.text))
+        if topic.wants_outcome:
+            return await self._on_events(ask, topic, standings, now, language)
+        found = await self._search(ask, topic, now)
+        if found is not None:
+            return await self._on_posts(ask, topic, standings, found, now, language)
+        rules = Rules(_scene(topic, standings, now, ask.question), fiction=topic.intent == "fiction")
+        return await self._written(ask, Basis(language=language), Told(), rules)
+
+    async def standing(self, text: str, basis: Basis) -> AnswerStanding:
+        """A stored answer as it may be shown now: without what was deleted since, marked where events moved on."""
+        return await look_back(text, basis, self.posts, self.events)
+
+    async def _standings(self) -> list[Standing]:
+        return list((await self.events.standings()).values()) if self.events is not None else []
+
+    # What answers are about.
+
+    async def _on_events(
+        self, ask: Ask, topic: Topic, standings: list[Standing], now: datetime, language: str
+    ) -> AssistantAnswer:
+        told = Told()
+        for number, standing in enumerate(topic.standings):
+            told.append((PARTING if number else ""), tell(standing, now, language))
+        if not topic.standings:
+            told.append("", tell_undeclared(now, language))
+        sources = tuple(sources_of_events(topic.standings))
+        basis = Basis(
+            form=_form(topic.standings),
+            as_of=now,
+            language=language,
+            events=tuple(standing.basis for standing in topic.standings),
+            sources=sources,
+        )
+        if not writes_itself(self.model.info):
+            return AssistantAnswer(basis, told)
+        rules = Rules(_scene(topic, standings, now, ask.question), sources, supported=True)
+        if ask.sampling is not None and ask.sampling.grammar is not None:
+            return await self._formed(ask, basis, rules, told)
+        sober = replace(ask, persona="regular") if "regular" in self._personas else ask
+        return await self._written(sober, basis, told, rules)
+
+    async def _on_posts(
+        self, ask: Ask, topic: Topic, standings: list[Standing], found: list[Post], now: datetime, language: str
+    ) -> AssistantAnswer:
+        scene = _scene(topic, standings, now, ask.question)
+        basis = Basis(as_of=now, language=language, sources=tuple(source_of(post) for post in found))
+        if not writes_itself(self.model.info):
+            return AssistantAnswer(basis, tell_posts(found, now, language))
+        return await self._written(ask, basis, Told(), Rules(scene, basis.sources, supported=bool(found)))
+
+    async def _search(self, ask: Ask, topic: Topic, now: datetime) -> list[Post] | None:
+        """The posts for a question about the world; None where it is about something else."""
+        wish = ask.search
+        if self.posts is None or wish.mode == "off":
+            return None
+        if wish.mode == "auto" and (topic.intent in ("fiction", "translation") or not asks_of_the_world(ask.question)):
+            return None
+        if wish.mode == "auto" and not await self.posts.count():
+            return None  # a store without posts is none: the model answers as it can
+        query = PostQuery(
+            text=ask.question,
+            since=wish.since,
+            until=wish.until or now,
+            authors=wish.authors,
+            excluded_authors=wish.excluded_authors,
+            limit=wish.limit,
+        )
+        return [hit.post for hit in await self.posts.search(query)]
+
+    # What the model writes.
+
+    async def _written(self, ask: Ask, basis: Basis, told: Told, rules: Rules) -> AssistantAnswer:
+        if ask.sampling is not None and ask.sampling.grammar is not None:
+            return await self._formed(ask, basis, rules, told)
+        rules = replace(rules, apology=APOLOGY.get(basis.language, APOLOGY["en"]))
+        refuses = partial(self._refuses, language=basis.language)
+        rules = replace(rules, refuses=refuses)
+        gate = Gate(rules, offset=len(told.text), head=PARTING if told.text else "")
+        return AssistantAnswer(basis, told, await self._submit(ask, basis.sources), gate)
+
+    def _refuses(self, sentence: str, language: str) -> bool:
+        return self._policy.check_output(sentence, language) is not None
+
+    async def _formed(self, ask: Ask, basis: Basis, rules: Rules, told: Told) -> AssistantAnswer:
+        """An answer in a form that was asked for: all of the model's text, or the refusal in its place."""
+        instead = (
+            told.text
+            or "This cannot be answered in the form that was asked for without announcing what is not settled."
+        )
+        return AssistantAnswer(basis, Told(), await self._submit(ask, basis.sources), WholeGate(rules, instead))
+
+    async def _submit(self, ask: Ask, sources: tuple[Source, ...]):
+        messages = briefed(self._personas[ask.persona], ask, sources)
+        return await self.model.submit(
             messages, sampling=ask.sampling, truncate=ask.truncate, priority=ask.priority, client=ask.client
         )
-        return AssistantAnswer(inner, Basis())
 
-    async def standing(self, text: str, basis: Basis) -> Standing:
-        """A stored answer as it may be shown now: without what was deleted since, marked where events moved on."""
-        return Standing(text=text, basis=basis)
+
+def _scene(topic: Topic, standings: list[Standing], now: datetime, question: str) -> Scene:
+    strict = topic.wants_outcome
+    return Scene(
+        mode="strict" if strict else "watchful",
+        now=now,
+        standings=topic.standings if strict else tuple(standings),
+        kind=topic.kind or (topic.standings[0].event.kind if topic.standings else ""),
+        undeclared=strict and not topic.standings,
+        yes_no=is_yes_no(question),
+        past=topic.past,
+        fiction=topic.intent in ("fiction", "exercise"),
+        quoted=topic.quoted,
+    )
+
+
+def _form(standings: tuple[Standing, ...]) -> Form:
+    """The form of an answer on several events: that of the least settled."""
+    forms = {standing.form for standing in standings}
+    for form in LEAST_FIRST:
+        if form in forms:
+            return form
+    return "unknown"
+
+
+LEAST_FIRST: tuple[Form, ...] = ("unknown", "conflicting", "partial", "settled")

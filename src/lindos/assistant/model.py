@@ -49,7 +49,19 @@ __all__ = [
     "TokenLogprob",
     "Truncate",
     "Usage",
+    "writes_itself",
 ]
+
+LARGE = 1_000_000_000
+"""Parameters from which on a model writes answers about the world itself."""
+
+
+def writes_itself(info: ModelInfo) -> bool:
+    """Whether a model is large enough to write answers from posts itself; for smaller ones they are composed of quotes.
+
+    Of an upstream nobody tells the size (0 parameters): it counts as large.
+    """
+    return info.parameters == 0 or info.parameters >= LARGE
 
 
 class Answer(Protocol):

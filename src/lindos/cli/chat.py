@@ -11,6 +11,7 @@ import typer
 
 from lindos.cli.serve import Context, Data, Dtype, DtypeOf, Model, Threads, run_server, settings_of
 from lindos.cli.sizes import Memory
+from lindos.cli.source import Upstream, UpstreamKeyEnv, UpstreamKind, UpstreamModel, UpstreamServer, source_of
 
 OTHER_PORTS = 50
 
@@ -30,22 +31,26 @@ def command(
     context: Context = None,
     dtype: DtypeOf = Dtype.AUTO,
     memory: Memory = None,
+    upstream: Upstream = None,
+    upstream_model: UpstreamModel = None,
+    upstream_key_env: UpstreamKeyEnv = None,
+    upstream_kind: UpstreamKind = UpstreamServer.OPENAI,
 ) -> None:
     """Talk to a model: opens the page in the browser, or talks in the terminal.
 
     In the terminal, /help lists what else can be typed, and Ctrl-C stops an answer. Questions may come from a pipe,
     one a line: `echo "Who are you?" | lindos chat --terminal`.
     """
-    from lindos.assistant import EngineOptions, find_model
+    from lindos.assistant import EngineOptions
 
-    directory = find_model(model)
     options = EngineOptions(threads=threads, context=context, dtype=dtype.value, memory=memory)
+    source = source_of(model, options, upstream, upstream_model, upstream_key_env, upstream_kind)
     if terminal:
         if port is not None or browser is not None:
             raise typer.BadParameter("--port and --browser are about the page; leave them out with --terminal")
         from lindos.cli.terminal import talk
 
-        raise typer.Exit(talk(directory, options, persona=persona, data=data))
+        raise typer.Exit(talk(source, persona=persona, data=data))
     if persona is not None:
         raise typer.BadParameter("--persona is for --terminal; on the page it is chosen beside the question")
     from lindos.server import Settings, listen
@@ -55,7 +60,7 @@ def command(
     listening = listen(settings, others=OTHER_PORTS if port is None else 0)
     if browser is not False:
         _open_soon(address(settings, listening))
-    run_server(directory, settings, options, listening)
+    run_server(source, settings, listening)
 
 
 def _open_soon(url: str) -> None:

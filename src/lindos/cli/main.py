@@ -21,6 +21,8 @@ VERBS = {
     "serve": "Serve a model: an OpenAI-compatible API and the chat page.",
     "posts": "Follow what people post, and search it.",
     "batch": "Answer thousands of prompts from a file.",
+    "events": "Register events whose outcome nobody may announce early.",
+    "assistant": "Try the assistant on a timeline.",
     "models": "List the known models, or explain one.",
     "convert": "Convert checkpoints between formats, tensor by tensor.",
     "logits": "Write the logits of a model for some tokens, to verify a conversion.",

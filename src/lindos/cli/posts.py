@@ -73,7 +73,7 @@ def follow(
 
 @app.command(name="import")
 def import_files(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", exists=True, dir_okay=False, help="JSONL files.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="JSONL files.")],
     again: Annotated[bool, typer.Option(help="Read from the beginning, not from where the last import ended.")] = False,
     keep_times: Annotated[
         bool, typer.Option(help="Believe the files when posts were seen, as for an export of our own.")
@@ -88,7 +88,11 @@ def import_files(
     from lindos.cli.posts_telling import Importing
     from lindos.knowledge.streams import JsonLines
     from lindos.knowledge.streams import follow as run
+    from lindos.specs import SpecError
 
+    for path in files:
+        if not path.is_file():
+            raise SpecError(f"there is no file '{path}'")
     streams = [JsonLines(path, again=again, keep_times=keep_times) for path in dict.fromkeys(files)]
     console = Console(stderr=True, highlight=False)
 

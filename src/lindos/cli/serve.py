@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lindos.cli.sizes import Memory
+from lindos.cli.source import Source, Upstream, UpstreamKeyEnv, UpstreamKind, UpstreamModel, UpstreamServer, source_of
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lindos.assistant import EngineOptions, Loading, ModelInfo
+    from lindos.assistant import ChatModel, Loading, ModelInfo
     from lindos.server import Settings
 
 Model = Annotated[
@@ -63,15 +64,15 @@ def command(
         bool, typer.Option(help="Compute along what answers may go on with, where that is faster; none changes by it.")
     ] = True,
     log_requests: Annotated[bool, typer.Option(help="Print a line for every request.")] = False,
+    upstream: Upstream = None,
+    upstream_model: UpstreamModel = None,
+    upstream_key_env: UpstreamKeyEnv = None,
+    upstream_kind: UpstreamKind = UpstreamServer.OPENAI,
 ) -> None:
     """Serve a model: an OpenAI-compatible API under /v1, and the chat page."""
-    from lindos.assistant import EngineOptions, find_model
+    from lindos.assistant import EngineOptions
     from lindos.server import Settings, listen
 
-    directory = find_model(model)
-    settings = settings_of(
-        Settings, host=host, port=port, data=data, api_key=api_key, allowed_hosts=tuple(allow_host or ())
-    )
     options = EngineOptions(
         max_requests=max_requests,
         threads=threads,
@@ -81,7 +82,12 @@ def command(
         prefix_reuse=prefix_reuse,
         speculation=speculation,
     )
-    run_server(directory, settings, options, listen(settings), log_requests=log_requests)
+    upstreams = (upstream, upstream_model, upstream_key_env, upstream_kind)
+    source = source_of(model, options, *upstreams)
+    settings = settings_of(
+        Settings, host=host, port=port, data=data, api_key=api_key, allowed_hosts=tuple(allow_host or ())
+    )
+    run_server(source, settings, listen(settings), log_requests=log_requests)
 
 
 def settings_of(kind: type[Settings], **fields: Any) -> Settings:
@@ -89,28 +95,26 @@ def settings_of(kind: type[Settings], **fields: Any) -> Settings:
     return kind.parse({name: value for name, value in fields.items() if value is not None})
 
 
-def run_server(
-    directory: Path, settings: Settings, options: EngineOptions, listening: Any, *, log_requests: bool = False
-) -> None:
+def run_server(source: Source, settings: Settings, listening: Any, *, log_requests: bool = False) -> None:
     """Serve until Ctrl-C, saying what happens. Raises ServerError."""
     import logging
 
     from rich.console import Console
 
-    from lindos.assistant import EngineChatModel
     from lindos.server import serve
     from lindos.server.run import address
 
     if log_requests:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-        logging.getLogger("alembic").setLevel(logging.WARNING)
+        for name in ("alembic", "httpx"):
+            logging.getLogger(name).setLevel(logging.WARNING)
     console = Console(stderr=True, highlight=False)
     url = address(settings, listening)
     console.print(f"Lindos listens on [bold]{url}[/bold]  (programs: {url}/v1)")
-    progress = Progress(console, directory.name)
+    progress = Progress(console, source.name)
 
-    def start() -> EngineChatModel:
-        return EngineChatModel.start(directory, options, on_progress=progress.show)
+    def start() -> ChatModel:
+        return source.start(progress.show)
 
     def ready(service: Any) -> None:
         progress.done(service.model.info)
@@ -152,10 +156,9 @@ class Progress:
         """The model can answer."""
         self.stop()
         seconds = time.monotonic() - self._started
-        self._console.print(
-            f"{info.name} is ready after {seconds:.1f} s: {info.parameters:,} parameters, "
-            f"{info.active_parameters:,} active, {info.context:,} tokens of context, {info.dtype}"
-        )
+        size = f"{info.parameters:,} parameters, {info.active_parameters:,} active" if info.parameters else info.device
+        rest = f"{info.context:,} tokens of context" + (f", {info.dtype}" if info.dtype else "")
+        self._console.print(f"{info.name} is ready after {seconds:.1f} s: {size}, {rest}")
         if info.note:
             self._console.print(info.note)
 

@@ -17,16 +17,21 @@ from rich.markup import escape
 
 from lindos.assistant import (
     DEFAULT_PERSONA,
-    EngineChatModel,
-    EngineOptions,
+    Ask,
+    Assistant,
+    AssistantAnswer,
+    Basis,
+    ChatModel,
+    Events,
     Persona,
     chat_sampling,
     personas,
-    told,
 )
 from lindos.cli.serve import Progress
+from lindos.cli.source import Source
+from lindos.knowledge import Posts
 from lindos.specs import LindosError, Message, SpecError, nearest
-from lindos.storage import Conversations, Database, StorageError, data_directory
+from lindos.storage import Conversations, Database, StorageError, data_directory, database_location
 
 SCRIPTS_NEED = "\u00ad\u200b\u200c\u200d\u200e\u200f\u2060"
 """Unseen characters that words are written with: hyphens where a line may end, joiners, marks of direction."""
@@ -39,7 +44,7 @@ HELP = """\
 Ctrl-C          stop the answer"""
 
 
-def talk(directory: Path, options: EngineOptions, *, persona: str | None, data: Path | None) -> int:
+def talk(source: Source, *, persona: str | None, data: Path | None) -> int:
     """Talk until the end of the input; returns the exit status: 1 when an answer failed. Raises LindosError."""
     known = personas()
     chosen = _persona(known, persona or DEFAULT_PERSONA)
@@ -47,7 +52,7 @@ def talk(directory: Path, options: EngineOptions, *, persona: str | None, data: 
     if interactive:  # whoever started us may have had Ctrl-C ignored, as shells do for scripts run with `&`
         signal.signal(signal.SIGINT, signal.default_int_handler)
     with asyncio.Runner() as runner:
-        session = runner.run(Session.open(directory, options, chosen, data or data_directory(), keep=interactive))
+        session = runner.run(Session.open(source, chosen, data or data_directory(), keep=interactive))
         try:
             for line in _questions(session.say, interactive):
                 if not line.startswith("/"):
@@ -66,31 +71,36 @@ def talk(directory: Path, options: EngineOptions, *, persona: str | None, data: 
 class Session:
     """One conversation at a time with one model. What a person typed is kept where the page finds it, too."""
 
-    def __init__(self, model: EngineChatModel, persona: Persona, database: Database | None, say: Console) -> None:
+    def __init__(
+        self, model: ChatModel, persona: Persona, database: Database | None, say: Console, *, keep: bool
+    ) -> None:
         self.persona = persona
         self.status = 0
         self.say = say
         self._model = model
         self._database = database
-        self._store = Conversations(database) if database else None
-        self._kept = database is not None
+        posts = Posts(database) if database else None
+        self._assistant = Assistant(model, personas(), posts, Events(database, posts) if database else None)
+        self._store = Conversations(database) if database and keep else None
+        self._kept = keep
         self._conversation: str | None = None
         self._last: int | None = None
         self._messages: list[Message] = []
         self._text = ""
 
     @classmethod
-    async def open(
-        cls, directory: Path, options: EngineOptions, persona: Persona, data: Path, *, keep: bool
-    ) -> Session:
+    async def open(cls, source: Source, persona: Persona, data: Path, *, keep: bool) -> Session:
         """Load the model, and open the database where conversations are to be kept. Raises LindosError."""
         say = Console(stderr=True, highlight=False)
         try:
-            database = await Database.open(data / "lindos.db") if keep else None
+            place = database_location(data)
+            # What comes through a pipe is nobody's history; posts and events that are there count all the same.
+            wanted = keep or not isinstance(place, Path) or place.exists()
+            database = await Database.open(place) if wanted else None
         except StorageError as error:
             raise LindosError(str(error)) from None
-        progress = Progress(say, directory.name)
-        model = EngineChatModel.start(directory, options, on_progress=progress.show)
+        progress = Progress(say, source.name)
+        model = source.start(progress.show)
         try:
             info = await model.wait_ready()
         except BaseException:
@@ -102,7 +112,7 @@ class Session:
         progress.done(info)
         if keep:
             say.print("Type a question, or /help. Ctrl-D leaves.\n")
-        return cls(model, persona, database, say)
+        return cls(model, persona, database, say, keep=keep)
 
     async def close(self) -> None:
         await self._model.close()
@@ -135,22 +145,36 @@ class Session:
             _go_on()
 
     async def _answer(self) -> dict[str, Any]:
-        messages = told(self.persona, self._messages)
         sampling = chat_sampling(await self._model.wait_ready())  # after a death the engine is started again
-        async with await self._model.submit(messages, sampling=sampling, truncate="oldest") as answer:
+        said = tuple(message for message in self._messages if message.content)
+        async with await self._assistant.answer(Ask(said, persona=self.persona.id, sampling=sampling)) as answer:
             if answer.dropped:
                 self.say.print(f"[dim](the oldest {answer.dropped} messages do not fit any more)[/dim]")
             async for chunk in answer:
                 print("".join(map(_harmless, chunk.text)), end="", flush=True)
                 self._text += chunk.text
         print()
+        self._show_sources(answer)
         usage = answer.usage
         return {
             "prompt_tokens": usage.prompt_tokens,
             "completion_tokens": usage.completion_tokens,
             "dropped": answer.dropped,
             "finish": answer.finish or "",
+            "basis": "" if answer.basis == Basis() else answer.basis.model_dump_json(),
         }
+
+    def _show_sources(self, answer: AssistantAnswer) -> None:
+        """Below the answer, the posts it rests on, and how much was held back."""
+        basis = answer.basis
+        cited = {citation.uri for citation in basis.citations}
+        for source in basis.sources:
+            if source.uri in cited:
+                text = "".join(map(_harmless, f"{source.author}, seen {source.seen_at:%H:%M} UTC: {source.text}"))
+                self.say.print(f"[dim]  {escape(' '.join(text.split()))}[/dim]")
+        if basis.cut:
+            count = len(basis.cut)
+            self.say.print(f"[dim]  ({count} {'sentence was' if count == 1 else 'sentences were'} held back)[/dim]")
 
     async def _keep(self, role: str, text: str, **fields: Any) -> None:
         """Store a message, to the end also when Ctrl-C comes meanwhile, which then raises CancelledError afterwards."""

@@ -11,9 +11,10 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from lindos.knowledge.bulk import Values, insert_rows, rows_by_key
 from lindos.knowledge.names import handle_place, place
 from lindos.knowledge.post import Change, Deleted, Edited, Post, Renamed, TakenDown
 from lindos.knowledge.records import (
@@ -28,9 +29,6 @@ from lindos.knowledge.records import (
 )
 from lindos.knowledge.wordindex import WordIndex
 from lindos.storage.post_tables import AUTHORS, EARLY, POSTS, STATE, STATE_ID, STREAMS, TAKEDOWNS, VECTORS
-
-Values = dict[str, Any]
-"""A row as its columns."""
 
 _ERASED = {"text": "", "links": ""}
 _CHANGING = ("text", "links", "language", "edited_at", "deleted_at")
@@ -69,9 +67,9 @@ class Batch:
         piece = _Piece(self._counters)
         uris = {key_of(change.uri) for change in changes if isinstance(change, Post | Edited | Deleted)}
         names = {key_of(change.author) for change in changes if isinstance(change, Post | Renamed)}
-        piece.posts = await self._rows(POSTS, uris)
-        piece.early = await self._rows(EARLY, uris - piece.posts.keys())
-        piece.authors = await self._rows(AUTHORS, names)
+        piece.posts = await rows_by_key(self._connection, POSTS, uris)
+        piece.early = await rows_by_key(self._connection, EARLY, uris - piece.posts.keys())
+        piece.authors = await rows_by_key(self._connection, AUTHORS, names)
         for change in changes:
             piece.apply(change)
         await self._free_ids(piece)
@@ -81,13 +79,6 @@ class Batch:
         self.deleted += piece.deleted
         self.repeated += piece.repeated
         self.changed |= bool(piece.new_posts or piece.altered_posts or piece.altered_authors)
-
-    async def _rows(self, table: Any, keys: Iterable[bytes]) -> dict[bytes, Values]:
-        found: dict[bytes, Values] = {}
-        for part in chunks(keys):
-            for row in (await self._connection.execute(select(table).where(table.c.key.in_(part)))).mappings():
-                found[row["key"]] = dict(row)
-        return found
 
     async def _free_ids(self, piece: _Piece) -> None:
         """Number posts on whose ids are taken: by ones of the same millisecond, a million posts ago."""
@@ -103,7 +94,7 @@ class Batch:
                 self._counters["posts"] += 1
 
     async def _write(self, piece: _Piece) -> None:
-        await self._insert(AUTHORS, [piece.authors[key] for key in piece.new_authors])
+        await insert_rows(self._connection, AUTHORS, [piece.authors[key] for key in piece.new_authors])
         await self._update(
             AUTHORS,
             [piece.authors[key] for key in piece.altered_authors],
@@ -112,14 +103,14 @@ class Batch:
         await self._replace(EARLY, EARLY.c.key, piece.altered_early, piece.early.values())
         new = [piece.posts[key] for key in piece.new_posts]
         altered = [piece.posts[key] for key in piece.altered_posts]
-        await self._insert(POSTS, new)
+        await insert_rows(self._connection, POSTS, new)
         await self._update(POSTS, altered, _CHANGING)
         await self._forget([row["id"] for row in altered])
         living = {row["id"]: row["text"] for row in new + altered if row["deleted_at"] is None}
         await self._index.add(self._connection, living)
 
     async def _take_down(self, changes: Sequence[TakenDown]) -> None:
-        authors = await self._rows(AUTHORS, {key_of(change.author) for change in changes})
+        authors = await rows_by_key(self._connection, AUTHORS, {key_of(change.author) for change in changes})
         for change in changes:
             author = authors.get(key_of(change.author))
             if author is None or await self._is_repeated(author["id"], change):
@@ -142,7 +133,7 @@ class Batch:
         if before is not None and row["at"] <= before:
             return True
         await self._connection.execute(delete(TAKEDOWNS).where(*same))
-        await self._insert(TAKEDOWNS, [row])
+        await insert_rows(self._connection, TAKEDOWNS, [row])
         return False
 
     async def _move(self, cursors: Mapping[str, str]) -> None:
@@ -160,10 +151,6 @@ class Batch:
                 delete(VECTORS).where(VECTORS.c.id == bindparam("_id")), [{"_id": number} for number in ids]
             )
 
-    async def _insert(self, table: Any, rows: Sequence[Values]) -> None:
-        if rows:
-            await self._connection.execute(insert(table), list(rows))
-
     async def _update(self, table: Any, rows: Sequence[Values], columns: Iterable[str]) -> None:
         if rows:
             statement = update(table).where(table.c.id == bindparam("_id"))
@@ -179,7 +166,7 @@ class Batch:
             await self._connection.execute(
                 delete(table).where(column == bindparam("_key")), [{"_key": key} for key in keys]
             )
-            await self._insert(table, [row for row in rows if row["key"] in keys])
+            await insert_rows(self._connection, table, [row for row in rows if row["key"] in keys])
 
 
 class _Piece:

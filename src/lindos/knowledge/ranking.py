@@ -11,9 +11,11 @@ from lindos.knowledge.words import STOP_WORDS, is_beginning, words
 
 MOST_SOUGHT = 12
 """Words of a question that are looked up, the rarest of them."""
-MOST_MATCHES = 6000
+MOST_MATCHES = 4000
 """Posts that the words looked up may have together, as far as that is known; a word that has more is common."""
-_K1, _B = 1.2, 0.75  # as in Robertson, Zaragoza, "The Probabilistic Relevance Framework" (2009), 3.1
+# As in Robertson, Zaragoza, "The Probabilistic Relevance Framework" (2009), 3.1, but for b, there 0.5 to 0.8: with that
+# a post of two words, one of them asked for, beats a sentence that has all that was asked.
+_K1, _B = 1.2, 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +42,13 @@ class Shares:
 
     def share(self, word: str) -> float:
         """Between 0 and 1; of a word that was not met, what is likely."""
+        if not self.sampled:
+            return 1e-3
         if is_beginning(word):
-            return min(1.0, sum(self.share(longer) for longer in self.counts if longer[0] == word) + 1e-4)
-        return (self.counts.get(word, 0) + 0.5) / (self.sampled + 2) if self.sampled else 1e-3
+            count = sum(count for longer, count in self.counts.items() if longer[0] == word)
+        else:
+            count = self.counts.get(word, 0)
+        return min(1.0, (count + 0.5) / (self.sampled + 2))
 
     def weight(self, word: str) -> float:
         """How much a word tells: its inverse document frequency, above 0."""

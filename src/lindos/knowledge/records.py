@@ -6,7 +6,8 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from functools import lru_cache
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -51,7 +52,14 @@ def clean(text: str) -> str:
 
 def key_of(text: str) -> bytes:
     """By which a URI or a name is found, however long it is."""
+    return _short_key(text) if len(text) < 200 else _digest(text)
+
+
+def _digest(text: str) -> bytes:
     return hashlib.blake2b(clean(text).encode(), digest_size=KEY_BYTES).digest()
+
+
+_short_key = lru_cache(maxsize=1 << 13)(_digest)
 
 
 def moment(at: datetime) -> datetime:
@@ -71,7 +79,8 @@ def claimed_moment(at: datetime | None) -> datetime | None:
 
 def first_id(at: datetime) -> int:
     """The smallest id of posts seen in the millisecond of this moment; grows with it."""
-    milliseconds = (moment(at) - _EPOCH) // timedelta(milliseconds=1)
+    since = moment(at) - _EPOCH
+    milliseconds = (since.days * 86_400 + since.seconds) * 1000 + since.microseconds // 1000
     return min(max(milliseconds, 0), _LAST_MILLISECOND) << SERIAL_BITS
 
 

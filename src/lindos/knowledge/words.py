@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 LONGEST_WORD = 64
 MOST_WORDS = 2000
@@ -58,7 +59,7 @@ def fold(text: str) -> str:
 def _words(text: str, *, tail: bool) -> list[str]:
     folded = fold(text[:LONGEST_TEXT])
     if folded.isascii():
-        return [_stem(word) for word in _PLAIN_WORDS.findall(folded)[:MOST_WORDS]]
+        return [_stem(word[:LONGEST_WORD]) for word in _PLAIN_WORDS.findall(folded)[:MOST_WORDS]]
     found: list[str] = []
     for word in _WORDS.findall(folded):
         if _IS_DENSE.match(word):
@@ -66,16 +67,17 @@ def _words(text: str, *, tail: bool) -> list[str]:
             if tail or len(word) == 1:  # so that the last character begins something, too
                 found.append(word[-1])
         else:
-            found.append(_stem(word))
+            found.append(_stem(word[:LONGEST_WORD]))
         if len(found) >= MOST_WORDS:
             return found[:MOST_WORDS]
     return found
 
 
+@lru_cache(maxsize=1 << 16)
 def _stem(word: str) -> str:
     """A word without the ending of its plural, where it looks like one: `parties`, `party`, `partie` are `parti`."""
     if len(word) < 4 or not word.isascii():
-        return word[:LONGEST_WORD]
+        return word
     if word[-1] == "s" and word[-2] not in "sui" and word.isalpha():
         word = word[:-1]
     if len(word) > 4:
@@ -83,7 +85,7 @@ def _stem(word: str) -> str:
             word = word[:-1]
         elif word[-1] == "y" and word[-2] not in "aeiou":
             word = word[:-1] + "i"
-    return word[:LONGEST_WORD]
+    return word
 
 
 _STOP = """

@@ -10,24 +10,25 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 import lindos
-from lindos.assistant import personas
+from lindos.assistant import Assistant, Events, personas
+from lindos.knowledge import Posts
 from lindos.server import errors, health, static, v1
 from lindos.server.middleware import BodyLimit, RequestFrame
-from lindos.server.page import routes, talk
+from lindos.server.page import news, routes, talk
 from lindos.server.page.answers import Answers
 from lindos.server.security import Guard, SecurityHeaders
 from lindos.server.service import Service, StartModel
 from lindos.server.settings import Settings
 from lindos.server.v1.replies import ErrorReply
-from lindos.storage import Conversations, Database
+from lindos.storage import Conversations, Database, Responses, database_location
 
-DATABASE = "lindos.db"
 _REFUSALS = {
     "400": "The request cannot be served as asked",
     "401": "The key is missing or wrong",
     "403": "Not from here",
     "404": "There is no such thing",
     "409": "It does not fit what is there",
+    "410": "It is no longer asked for in this way",
     "413": "The request is too large",
     "500": "Something went wrong in the server",
     "503": "The model is loading, or its queue is full",
@@ -60,7 +61,8 @@ def create_app(settings: Settings, start_model: StartModel) -> FastAPI:
         redirect_slashes=False,
     )
     errors.install(app)
-    for router in (v1.chat, v1.completions, v1.models, health.router, routes.router, talk.router):
+    apis = (v1.chat, v1.completions, v1.responses, v1.models, v1.events)
+    for router in (*apis, health.router, routes.router, talk.router, news.router):
         app.include_router(router)
     static.install(app)
     app.openapi = lambda: _schema(app)
@@ -74,12 +76,15 @@ def create_app(settings: Settings, start_model: StartModel) -> FastAPI:
 
 async def _open(settings: Settings, start_model: StartModel, stack: AsyncExitStack) -> Service:
     known = personas(settings.personas)
-    database = await stack.enter_async_context(await Database.open(settings.data / DATABASE))
+    database = await stack.enter_async_context(await Database.open(database_location(settings.data)))
     conversations = Conversations(database)
     await conversations.recover()
     model = start_model()
     stack.push_async_callback(model.close)
-    return Service(settings, model, conversations, known, Answers(settings, model, conversations))
+    posts = Posts(database)
+    assistant = Assistant(model, known, posts, Events(database, posts))
+    answers = Answers(settings, conversations)
+    return Service(settings, model, assistant, conversations, known, answers, Responses(database))
 
 
 def _schema(app: FastAPI) -> dict[str, Any]:

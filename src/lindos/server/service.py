@@ -1,25 +1,44 @@
-"""What every route works with: the model, the conversations, the personas, the answers under way."""
+"""What every route works with: the model, the assistant, the conversations, the personas, the answers under way."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Protocol
 
 from fastapi import Depends, Request
 
-from lindos.assistant import ChatModel, Persona
+from lindos.assistant import Assistant, ChatModel, Persona
 from lindos.server.errors import RETRY_SECONDS, ApiError, public_words
 from lindos.server.page.answers import Answers
+from lindos.server.page.shown import Shown
 from lindos.server.settings import Settings
+from lindos.server.underway import UnderWay
 from lindos.specs import nearest
-from lindos.storage import Conversations
+from lindos.storage import Conversations, Responses
 
 ALIAS = "lindos"
-"""The model's name for clients that do not care which one runs."""
+"""The assistant's name among the models; by its own name the bare model is meant."""
 
 StartModel = Callable[[], ChatModel]
+
+
+class Followed(Protocol):
+    """A stream of posts that this server follows."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def live(self) -> bool:
+        """Whether it is connected."""
+        ...
+
+    @property
+    def words(self) -> str:
+        """How it is doing, for people."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -28,10 +47,21 @@ class Service:
 
     settings: Settings
     model: ChatModel
+    assistant: Assistant
     conversations: Conversations
     personas: Mapping[str, Persona]
     answers: Answers
+    responses: Responses
+    under_way: UnderWay = field(default_factory=dict)
+    """Responses that are being written."""
+    streams: Sequence[Followed] = ()
+    """Streams of posts that this server follows itself."""
     started: int = field(default_factory=lambda: int(time.time()))
+
+    @property
+    def shown(self) -> Shown:
+        """Stored messages as they may be shown now."""
+        return Shown(self.assistant, self.conversations)
 
     def check_model(self, name: str, *, ready: bool = True) -> None:
         """Raises ApiError when the model has not this name, or `ready` is wanted and it is still loading."""

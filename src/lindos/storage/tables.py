@@ -16,6 +16,7 @@ from sqlalchemy import (
     String,
     Text,
     TypeDecorator,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -103,6 +104,8 @@ class MessageRow(Table):
     seconds: Mapped[float] = mapped_column(Double, default=0.0)
     """From the first token to the last."""
     finish: Mapped[str] = mapped_column(String(16), default="")
+    basis: Mapped[str] = mapped_column(Text, default="", server_default=text("''"))
+    """What an answer rests on, as JSON of whoever wrote it; empty where that is nothing."""
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
 
     __table_args__ = (

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from typing import Any, Literal
 
-from lindos.assistant import Answer, ChatModel, EngineError, Sampling
+from lindos.assistant import Ask, Assistant, AssistantAnswer, Basis, EngineError
 from lindos.server.errors import public_words
+from lindos.server.page.basis import basis_view, kept, places
 from lindos.server.page.blocks import GrowingText, changes
+from lindos.server.page.shown import anchor
 from lindos.server.settings import Settings
 from lindos.server.sse import finish
-from lindos.specs import LindosError, Message
+from lindos.specs import LindosError
 from lindos.storage import Conversations, State, StorageError
 
 log = logging.getLogger("lindos.server")
@@ -39,10 +41,10 @@ class Run:
         self.task: asyncio.Task[None] | None = None
         self._settings = settings
         self._conversations = conversations
-        self._growing = GrowingText()
-        self._rendered = ""
+        self._growing = GrowingText(anchor(message_id))
+        self._rendered: tuple[str, Basis | None] = ("", None)
         self._render_seconds = 0.0
-        self._answer: Answer | None = None
+        self._answer: AssistantAnswer | None = None
         self._ending: Ending | None = None
         self._left = False
         """Whether it ended because nobody watched."""
@@ -52,14 +54,21 @@ class Run:
         self._first_at: float | None = None
         self._saved_at = time.monotonic()
 
+    @property
+    def basis(self) -> Basis:
+        """What its text so far rests on: more may be known already, and never be written."""
+        basis = self._answer.basis if self._answer is not None else Basis()
+        within = tuple(one for one in basis.citations if one.end <= len(self.text))
+        return basis if len(within) == len(basis.citations) else basis.model_copy(update={"citations": within})
+
     # Writing.
 
-    async def write(self, model: ChatModel, messages: Sequence[Message], sampling: Sampling) -> None:
-        """Have the model answer, and keep what it wrote however that ends."""
+    async def write(self, assistant: Assistant, ask: Ask) -> None:
+        """Have the assistant answer, and keep what it wrote however that ends."""
         fields: dict[str, Any] = {}
         state: State = "interrupted"
         try:
-            state, fields = await self._write(model, messages, sampling)
+            state, fields = await self._write(assistant, ask)
         except asyncio.CancelledError:
             state = self._ending or "interrupted"
         except LindosError as error:
@@ -70,11 +79,10 @@ class Run:
         finally:
             await asyncio.shield(self._end(state, fields))
 
-    async def _write(
-        self, model: ChatModel, messages: Sequence[Message], sampling: Sampling
-    ) -> tuple[State, dict[str, Any]]:
-        async with await model.submit(messages, sampling=sampling, truncate="oldest") as answer:
+    async def _write(self, assistant: Assistant, ask: Ask) -> tuple[State, dict[str, Any]]:
+        async with await assistant.answer(ask) as answer:
             self._answer = answer
+            self._tell()  # sources may be known before the first word is
             if self._ending:
                 answer.cancel()
             try:
@@ -109,14 +117,16 @@ class Run:
             return
         try:
             # The state again: another server that starts on this database takes the answer for an interrupted one.
-            await self._conversations.write(self.message_id, content=self.text, state="writing")
+            await self._conversations.write(self.message_id, content=self.text, basis=kept(self.basis), state="writing")
         except StorageError as error:
             log.error("an answer could not be saved as it grows: %s", error)
         self._saved_at = time.monotonic()
 
     async def _end(self, state: State, fields: dict[str, Any]) -> None:
         try:
-            await self._conversations.write(self.message_id, content=self.text, state=state, **fields)
+            await self._conversations.write(
+                self.message_id, content=self.text, basis=kept(self.basis), state=state, **fields
+            )
         except StorageError as error:
             # The next start of a server calls it interrupted, with what was saved last.
             log.error("an answer could not be saved: %s", error)
@@ -142,18 +152,24 @@ class Run:
     # Watching.
 
     async def follow(self) -> AsyncGenerator[dict[str, Any], None]:
-        """What a page that shows nothing of it yet has to do, until the end: patches {blocks, count, speed}."""
+        """What a page that shows nothing of it yet has to do, until the end: patches {blocks, count, speed}.
+
+        Where what it rests on grew since the last patch, that stands in the patch too, as `basis`.
+        """
         news = asyncio.Event()
         self._arrive(news)
         shown: tuple[str, ...] = ()
+        told: Basis = Basis()
         try:
             while True:
                 news.clear()
                 ended = self._ended.is_set()
-                blocks = self._render(final=ended)
-                if blocks != shown:
-                    yield {"blocks": changes(shown, blocks), "count": len(blocks), "speed": self._speed()}
-                    shown = blocks
+                basis = self.basis
+                blocks = self._render(basis, final=ended)
+                if blocks != shown or basis != told:
+                    patch = {"blocks": changes(shown, blocks), "count": len(blocks), "speed": self._speed()}
+                    yield patch | _grown(told, basis)
+                    shown, told = blocks, basis
                 if ended:
                     return
                 await news.wait()
@@ -161,14 +177,14 @@ class Run:
         finally:
             self._leave(news)
 
-    def _render(self, *, final: bool) -> tuple[str, ...]:
+    def _render(self, basis: Basis, *, final: bool) -> tuple[str, ...]:
         if final:
-            self._growing.settle(self.text)
-        elif self._rendered != self.text:
+            self._growing.settle(self.text, places(basis))
+        elif self._rendered != (self.text, basis):
             started = time.perf_counter()
-            self._growing.grow(self.text)
+            self._growing.grow(self.text, places(basis))
             self._render_seconds = time.perf_counter() - started
-        self._rendered = self.text
+        self._rendered = (self.text, basis)
         return self._growing.blocks
 
     async def _rest(self) -> None:
@@ -207,21 +223,25 @@ class Run:
         self.stop()
 
 
+def _grown(told: Basis, basis: Basis) -> dict[str, Any]:
+    view = basis_view(basis)
+    return {"basis": view.model_dump(mode="json")} if view is not None and basis != told else {}
+
+
 class Answers:
     """All answers under way."""
 
-    def __init__(self, settings: Settings, model: ChatModel, conversations: Conversations) -> None:
+    def __init__(self, settings: Settings, conversations: Conversations) -> None:
         self._settings = settings
-        self._model = model
         self._conversations = conversations
         self._runs: dict[int, Run] = {}
 
-    def start(self, message_id: int, conversation_id: str, messages: Sequence[Message], sampling: Sampling) -> Run:
-        """Have the model answer `messages` into the stored message `message_id`."""
+    def start(self, assistant: Assistant, message_id: int, conversation_id: str, ask: Ask) -> Run:
+        """Have the assistant answer into the stored message `message_id`."""
         run = Run(message_id, conversation_id, self._settings, self._conversations)
         self._runs[message_id] = run
         run.linger()
-        run.task = asyncio.create_task(run.write(self._model, messages, sampling))
+        run.task = asyncio.create_task(run.write(assistant, ask))
         run.task.add_done_callback(lambda _: self._runs.pop(message_id, None))
         return run
 

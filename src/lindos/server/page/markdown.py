@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -17,14 +17,20 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import get_lexer_by_name
 from pygments.util import ClassNotFound
 
+from lindos.server.page import cites
+from lindos.server.page.cites import Cite
+
 LONGEST = 200_000
 """Characters; a longer text is shown as it is."""
 LONGEST_HIGHLIGHTED = 20_000
+_CLOSING = ("”", "’", "»", '"')
+"""What ends a quotation that a citation would otherwise end within."""
 _LANGUAGE = re.compile(r"[\w+#.-]{1,24}")
 
 _TAGS = {
     *("p", "br", "hr", "h1", "h2", "h3", "h4", "h5", "h6", "strong", "em", "s", "code", "pre", "blockquote"),
     *("ul", "ol", "li", "a", "span", "table", "thead", "tbody", "tr", "th", "td"),
+    "sup",  # citations, for as long as it takes to make links of them
 }
 _ATTRIBUTES = {
     "a": {"href", "title", "target"},
@@ -36,25 +42,42 @@ _ATTRIBUTES = {
 }
 
 
-def blocks(text: str) -> tuple[str, ...]:
-    """The HTML of each top-level block. Raw HTML in the text is shown as text, pictures become links."""
-    return _blocks(normalised(text))
+def blocks(text: str, cited: Sequence[Cite] = (), anchor: str = "source") -> tuple[str, ...]:
+    """The HTML of each top-level block. Raw HTML in the text is shown as text, pictures become links.
+
+    `cited` are places of `text` with the numbers shown there as links to `#ANCHOR-NUMBER`.
+    """
+    return _blocks(normalised(text), moved(text, cited), anchor)
 
 
 @lru_cache(maxsize=512)
-def _blocks(text: str) -> tuple[str, ...]:
+def _blocks(text: str, cited: tuple[Cite, ...], anchor: str) -> tuple[str, ...]:
     if len(text) > LONGEST:
-        return (_plain(text),)
+        return _plain(text, cited, anchor)
     try:
-        env: dict[str, Any] = {}
-        return tuple(render(block, env) for block, _ in parse(text, env))
+        env: dict[str, Any] = {cites.CITES: cited}
+        return tuple(render(block, env, anchor) for block, _ in parse(text, env))
     except RecursionError:
-        return (_plain(text),)
+        return _plain(text, cited, anchor)
 
 
 def normalised(text: str) -> str:
     """Line ends and NULs as the parser will see them, so that its line numbers are ours."""
     return text.replace("\r\n", "\n").replace("\r", "\n").replace("\x00", "\ufffd")
+
+
+def moved(text: str, cited: Sequence[Cite]) -> tuple[Cite, ...]:
+    """Citations of a text as those of the normalised text, tight behind what they belong to."""
+    return tuple((_tight(text, place), number) for place, number in cited)
+
+
+def _tight(text: str, place: int) -> int:
+    place = max(0, min(place, len(text)))
+    while place and text[place - 1].isspace():
+        place -= 1
+    while text[place : place + 1] in _CLOSING:
+        place += 1
+    return len(normalised(text[:place])) if "\r" in text else place
 
 
 def parse(text: str, env: dict[str, Any]) -> list[tuple[list[Token], int]]:
@@ -69,21 +92,29 @@ def parse(text: str, env: dict[str, Any]) -> list[tuple[list[Token], int]]:
     return found
 
 
-def render(block: Sequence[Token], env: dict[str, Any]) -> str:
+def render(block: Sequence[Token], env: dict[str, Any], anchor: str = "source") -> str:
     """The safe HTML of one block."""
     html = _markdown.renderer.render(block, _markdown.options, env)
     # The renderer escapes; the sanitiser does not rely on that.
-    return nh3.clean(
+    safe = nh3.clean(
         html,
         tags=_TAGS,
         attributes=_ATTRIBUTES,
         url_schemes={"http", "https", "mailto"},
+        url_relative="deny",  # a place on our page is nothing a model may link to
         link_rel="noopener noreferrer nofollow",
     ).strip()
+    return cites.link(safe, anchor)
 
 
-def _plain(text: str) -> str:
-    return f"<pre>{escapeHtml(text)}</pre>"
+def _plain(text: str, cited: Sequence[Cite], anchor: str) -> tuple[str, ...]:
+    numbers = dict.fromkeys(number for _, number in cited)
+    behind = [cites.link(_paragraph(numbers), anchor)] if numbers else []
+    return (f"<pre>{escapeHtml(text)}</pre>", *behind)
+
+
+def _paragraph(numbers: Iterable[int]) -> str:
+    return f"<p>{''.join(map(cites.holder, numbers))}</p>"
 
 
 class _Renderer(RendererHTML):
@@ -101,10 +132,16 @@ class _Renderer(RendererHTML):
 
     def fence(self, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:
         language = tokens[idx].info.split()[0] if tokens[idx].info.strip() else ""
-        return _code(tokens[idx].content, language)
+        return _code(tokens[idx].content, language) + _behind(tokens[idx])
 
     def code_block(self, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:
-        return _code(tokens[idx].content, "")
+        return _code(tokens[idx].content, "") + _behind(tokens[idx])
+
+    def hr(self, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:
+        return "<hr>" + _behind(tokens[idx])
+
+    def cite(self, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:
+        return cites.holder(tokens[idx].meta["number"])
 
     def th_open(self, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:
         """A class where the usual renderer writes a style, which the policy forbids."""
@@ -113,6 +150,12 @@ class _Renderer(RendererHTML):
         return f'<{tokens[idx].tag} class="{align}">' if align else f"<{tokens[idx].tag}>"
 
     td_open = th_open
+
+
+def _behind(token: Token) -> str:
+    """The citations of a block that has no words to put them behind."""
+    numbers = token.meta.get(cites.CITES, ())
+    return _paragraph(numbers) if numbers else ""
 
 
 def _code(source: str, language: str) -> str:
@@ -134,3 +177,4 @@ def _highlighted(source: str, language: str) -> str:
 _formatter: HtmlFormatter[str] = HtmlFormatter(nowrap=True, classprefix="hl-")
 _markdown = MarkdownIt("commonmark", {"html": False, "breaks": True}, renderer_cls=_Renderer)
 _markdown.enable(["table", "strikethrough"])
+cites.install(_markdown)

@@ -115,7 +115,7 @@ async def create(body: NewConversation, service: ServiceOf) -> ConversationView:
 @router.get("/conversations/{conversation_id}")
 async def conversation(conversation_id: ConversationId, service: ServiceOf) -> ConversationView:
     """One conversation, with the branch that is shown."""
-    return ConversationView.of_thread(await service.conversations.thread(conversation_id))
+    return await service.shown.thread(await service.conversations.thread(conversation_id))
 
 
 @router.patch("/conversations/{conversation_id}")

@@ -10,11 +10,11 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from lindos.assistant import chat_sampling, told
+from lindos.assistant import Ask, chat_sampling
 from lindos.server.errors import RETRY_SECONDS, ApiError, public_words
 from lindos.server.page.answers import Run
 from lindos.server.page.routes import ConversationId, MessageId, PersonaId, persona_for
-from lindos.server.page.views import ConversationView, MessageView, Summary
+from lindos.server.page.views import ConversationView, Summary
 from lindos.server.service import Service, ServiceOf
 from lindos.server.sse import EVENT_SCHEMA, EventStream, event
 from lindos.server.strict import INTEGRAL, Strict
@@ -28,8 +28,8 @@ STREAM: dict[str, Any] = {
     "responses": {
         200: {
             "content": {"text/event-stream": {"schema": EVENT_SCHEMA}},
-            "description": "Events: start {conversation, question, answer}, patch {blocks, count, speed}, "
-            "end {conversation, answer}",
+            "description": "Events: start {conversation, question, answer}, patch {blocks, count, speed} and basis "
+            "where that grew, end {conversation, answer}",
         }
     },
 }
@@ -99,7 +99,7 @@ async def stop(message_id: MessageId, service: ServiceOf) -> Stopped:
 @router.post("/messages/{message_id}/show")
 async def show(message_id: MessageId, service: ServiceOf) -> ConversationView:
     """Show the branch through this version of a message."""
-    return ConversationView.of_thread(await service.conversations.show(message_id))
+    return await service.shown.thread(await service.conversations.show(message_id))
 
 
 def check_ready(service: Service) -> None:
@@ -120,8 +120,12 @@ async def _answered(service: Service, question: MessageRow, persona: str, *, new
         model=service.model.info.name,
     )
     thread = await service.conversations.branch(answer.id)
+    # What is gone from earlier answers by now is not to be said again either.
     turns = [
-        Message(role="user" if row.role == "user" else "assistant", content=row.content) for row in thread.messages[:-1]
+        Message(role="user", content=row.content)
+        if row.role == "user"
+        else Message(role="assistant", content=(await service.shown.look(row)).text)
+        for row in thread.messages[:-1]
     ]
     settings = service.settings
     sampling = chat_sampling(
@@ -130,8 +134,8 @@ async def _answered(service: Service, question: MessageRow, persona: str, *, new
         top_p=settings.top_p,
         answer_tokens=settings.answer_tokens,
     )
-    messages = told(service.personas[persona], turns)
-    run = service.answers.start(answer.id, answer.conversation_id, messages, sampling)
+    asked = Ask(messages=tuple(turns), persona=persona, sampling=sampling)
+    run = service.answers.start(service.assistant, answer.id, answer.conversation_id, asked)
     events = _events(service, answer, run, question if new else None)
     return await EventStream.begin(events, service.settings.heartbeat_seconds)
 
@@ -142,8 +146,8 @@ async def _events(
     thread = await service.conversations.branch(answer.id)
     start = {
         "conversation": Summary.of(thread.conversation).model_dump(mode="json"),
-        "question": question and _view(question, thread),
-        "answer": _view(answer, thread),
+        "question": question and await _view(service, question, thread),
+        "answer": await _view(service, answer, thread),
     }
     yield event(start, "start")
     if run is not None:
@@ -154,12 +158,12 @@ async def _events(
         thread = await service.conversations.branch(answer.id)
     except NotFound:
         return  # deleted meanwhile
-    shown = _view(thread.messages[-1], thread)
+    shown = await _view(service, thread.messages[-1], thread)
     if run is not None and run.unsaved:
         shown |= {"state": "failed", "error": "This answer could not be saved; the server's log says why."}
     end = {"conversation": Summary.of(thread.conversation).model_dump(mode="json"), "answer": shown}
     yield event(end, "end")
 
 
-def _view(row: MessageRow, thread: Thread) -> dict[str, Any]:
-    return MessageView.of(row, thread.versions[row.id]).model_dump(mode="json")
+async def _view(service: Service, row: MessageRow, thread: Thread) -> dict[str, Any]:
+    return (await service.shown.message(row, thread.versions[row.id])).model_dump(mode="json")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Literal
 
 from pydantic import BaseModel
 
-from lindos.server.page.markdown import blocks
-from lindos.storage import ConversationRow, MessageRow, State, Thread
+from lindos.server.page.basis import BasisView
+from lindos.storage import ConversationRow, State
 
 
 class Summary(BaseModel):
@@ -55,29 +55,16 @@ class MessageView(BaseModel):
     """Tokens a second, after the first."""
     finish: str
     created_at: datetime
-
-    @classmethod
-    def of(cls, row: MessageRow, versions: Sequence[int] = ()) -> MessageView:
-        return cls.model_validate(
-            {
-                **{name: getattr(row, name) for name in cls.model_fields if hasattr(row, name)},
-                "text": row.content,
-                "blocks": list(blocks(row.content)) if row.role == "assistant" else [],
-                "versions": list(versions) or [row.id],
-                "speed": speed(row.completion_tokens, row.seconds),
-            }
-        )
+    basis: BasisView | None
+    """What an answer rests on; None where that is nothing."""
+    mark: str
+    """Changes when something becomes of what an answer rests on: posts are deleted, events move on."""
 
 
 class ConversationView(Summary):
     """A conversation with the branch that is shown."""
 
     messages: list[MessageView]
-
-    @classmethod
-    def of_thread(cls, thread: Thread) -> ConversationView:
-        messages = [MessageView.of(row, thread.versions[row.id]) for row in thread.messages]
-        return cls(**Summary.of(thread.conversation).model_dump(), messages=messages)
 
 
 class PersonaView(BaseModel):

@@ -33,13 +33,13 @@ def caution(info: ModelInfo) -> str:
     title = info.name[:1].upper() + info.name[1:]
     if info.name == BUNDLED:
         return f"{title} is a small model trained on a laptop-class machine: it makes things up."
-    if info.parameters < TINY:
+    if 0 < info.parameters < TINY:
         return f"{title} is a very small model: it makes things up."
     return f"{title} can be wrong. Check what matters."
 
 
 def suggestions(info: ModelInfo | None) -> list[str]:
     """A few first questions that suit the model."""
-    if info is None or (info.kind == "chat" and info.parameters < TINY):
+    if info is None or (info.kind == "chat" and 0 < info.parameters < TINY):
         return _SMALL_TALK
     return _COMPLETIONS if info.kind == "base" else _GENERAL

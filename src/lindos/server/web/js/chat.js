@@ -2,6 +2,7 @@
 
 import { Failure, call, stream } from "./api.js";
 import { announce, toast } from "./announce.js";
+import { spokenBasis } from "./basis.js";
 import * as thread from "./thread.js";
 import { toEnd } from "./scroll.js";
 
@@ -150,7 +151,7 @@ async function play(id, start, begun = () => {}) {
     if (!isOpen(id)) {
       if (name !== "patch") listener();
     } else if (name === "start") began(data);
-    else if (name === "patch") thread.patch(answerId, data);
+    else if (name === "patch") grew(answerId, data);
     else finished(data);
   });
   return { answerId, ended };
@@ -176,13 +177,23 @@ function began(data) {
   announce("Lindos is writing.");
 }
 
+function grew(id, change) {
+  const message = conversation.messages.find((known) => known.id === id);
+  if (!message) return; // another version is shown by now
+  const first = change.basis && !message.basis;
+  if (change.basis) message.basis = change.basis;
+  thread.patch(message, change);
+  if (first) listener();
+}
+
 function finished(data) {
   if (writing === data.answer.id) writing = null;
   if (!conversation.messages.some((message) => message.id === data.answer.id)) return listener(); // as above
   Object.assign(conversation, data.conversation);
   add(data.answer);
   listener();
-  const words = data.answer.state === "failed" ? `That did not work: ${data.answer.error}` : thread.words(data.answer.id);
+  const said = () => spokenBasis(data.answer.basis) + thread.words(data.answer.id);
+  const words = data.answer.state === "failed" ? `That did not work: ${data.answer.error}` : said();
   announce(words.length > SAID_ALOUD ? `${words.slice(0, SAID_ALOUD)} … and more.` : words);
 }
 
@@ -199,6 +210,29 @@ function cut(id) {
   const at = conversation.messages.findIndex((message) => message.id === id);
   if (at >= 0) conversation.messages.length = at;
   thread.cutFrom(id);
+}
+
+/** Look again at the answers of a conversation whose marks are not what they were; nothing where it is not open. */
+export async function lookAgain(id, marks) {
+  if (!isOpen(id)) return;
+  const moved = conversation.messages.filter(
+    (message) => marks[message.id] !== undefined && message.state !== "writing" && marks[message.id] !== message.mark,
+  );
+  for (const { id: answerId } of moved) {
+    const found = await call("GET", `/api/messages/${answerId}`);
+    const at = isOpen(id) ? conversation.messages.findIndex((message) => message.id === answerId) : -1;
+    if (at < 0) return;
+    tellChange(conversation.messages[at].basis, found.basis);
+    conversation.messages[at] = found;
+    thread.renew(found);
+    listener();
+  }
+}
+
+function tellChange(before, now) {
+  const gone = (basis) => basis?.sources.filter((one) => one.state === "deleted").length ?? 0;
+  if (gone(now) > gone(before)) announce("A source of an answer here was deleted by its author.");
+  else if ((now?.stale.length ?? 0) > (before?.stale.length ?? 0)) announce("Things have moved since an answer here was written.");
 }
 
 /** End the answer under way; resolves when it has ended. */

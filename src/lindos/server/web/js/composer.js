@@ -1,13 +1,13 @@
 // Where questions are written: the field, the persona, and the button that sends or stops.
 
-import { $, composing, h, memory, sends, setIcon } from "./dom.js";
+import { $, composing, memory, sends, setIcon } from "./dom.js";
+import { isOpen } from "./basis.js";
 import * as chat from "./chat.js";
+import { chosenPersona, setPersonas, showHumour } from "./personas.js";
 import * as thread from "./thread.js";
 import { fit } from "./turn.js";
 
-const FEW = 3;
 let ready = false;
-let persona = null;
 
 /** Whether the model can answer. */
 export function setReady(value, hint) {
@@ -16,49 +16,9 @@ export function setReady(value, hint) {
   update();
 }
 
-/** The choice of personas: a switch for a few, a list for many. */
-export function setPersonas(personas, fallback) {
-  const known = (id) => personas.some((one) => one.id === id);
-  persona = [persona, chat.conversation?.persona, memory.get("persona"), fallback].find(known);
-  const choose = (id) => {
-    persona = id;
-    memory.set("persona", id);
-    chat.setPersona(id);
-  };
-  $("personas").replaceChildren(personas.length <= FEW ? group(personas, choose) : list(personas, choose));
-  $("personas").hidden = personas.length < 2;
-}
-
-function group(personas, choose) {
-  const box = h("div", { class: "personas", role: "radiogroup", "aria-label": "How Lindos speaks" });
-  for (const one of personas) {
-    const input = h("input", { type: "radio", name: "persona", value: one.id, checked: one.id === persona });
-    input.addEventListener("change", () => choose(one.id));
-    box.append(h("label", { class: "persona", title: one.description }, input, h("span", {}, one.title)));
-  }
-  return box;
-}
-
-function list(personas, choose) {
-  const select = h("select", { "aria-label": "How Lindos speaks" });
-  for (const one of personas) select.append(h("option", { value: one.id, selected: one.id === persona }, one.title));
-  select.addEventListener("change", () => choose(select.value));
-  return select;
-}
-
-/** The persona chosen now. */
-export function chosenPersona() {
-  return persona;
-}
-
-/** Show the persona of a conversation that was opened. */
-export function showPersona(id) {
-  const input = [...$("personas").querySelectorAll("input")].find((one) => one.value === id);
-  const select = $("personas").querySelector("select");
-  if (input) input.checked = true;
-  else if (select && [...select.options].some((option) => option.value === id)) select.value = id;
-  else return;
-  persona = id;
+/** The choice of personas. */
+export function offerPersonas(personas, fallback) {
+  setPersonas(personas, [chat.conversation?.persona, memory.get("persona"), fallback], chat.setPersona);
 }
 
 /** Send what stands in the field, or `text`. */
@@ -68,7 +28,7 @@ export async function send(text = $("question").value) {
   field.value = "";
   fit(field);
   update();
-  const taken = await chat.ask(text, persona);
+  const taken = await chat.ask(text, chosenPersona());
   if (!taken && !field.value) {
     field.value = text; // nothing typed is ever lost
     fit(field);
@@ -76,8 +36,10 @@ export async function send(text = $("question").value) {
   }
 }
 
-/** Bring the button up to date. */
+/** Bring the button up to date, and what is said of humour. */
 export function update() {
+  const last = chat.conversation?.messages.findLast((message) => message.role === "assistant");
+  showHumour(!isOpen(last?.basis));
   const button = $("send");
   const stopping = chat.busy();
   button.classList.toggle("stopping", stopping);

@@ -10,7 +10,10 @@ import * as status from "./status.js";
 import * as thread from "./thread.js";
 import { ask } from "./dialogs.js";
 import { startKeys } from "./keys.js";
+import { startNews } from "./news.js";
+import { showPersona } from "./personas.js";
 import { startScroll } from "./scroll.js";
+import { startSources } from "./sources.js";
 import { startTheme } from "./theme.js";
 
 let known = "";
@@ -36,7 +39,7 @@ async function open(id) {
   }
   try {
     if (!(await chat.open(id))) return; // something else was opened meanwhile
-    composer.showPersona(chat.conversation.persona);
+    showPersona(chat.conversation.persona);
   } catch (error) {
     toast(error.status === 404 ? "That conversation is not there any more." : error.message);
     // Without this, going back would lead here again and again.
@@ -77,6 +80,7 @@ whenLocked(() => (unlocking ??= unlock().finally(() => (unlocking = null))));
 placeIcons();
 startTheme();
 startScroll();
+startSources();
 composer.startComposer();
 chat.onChange(changed);
 thread.setActions({ edit: chat.edit, again: chat.again, show: (id, _role, name) => chat.showVersion(id, `version-${name}`) });
@@ -98,3 +102,4 @@ addEventListener("focus", status.check);
 
 await status.check();
 await open(fromAddress());
+startNews();

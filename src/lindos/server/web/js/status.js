@@ -28,7 +28,7 @@ function take(found) {
   state = found;
   if (!news) return;
   thread.setActions({ context: found.model?.context ?? 0 });
-  composer.setPersonas(found.personas, found.default_persona);
+  composer.offerPersonas(found.personas, found.default_persona);
   composer.setReady(found.ready, found.fault ? "" : loadingWords());
   $("caution").textContent = found.fault || (found.model?.caution ?? "");
   showModel();
@@ -55,10 +55,11 @@ function showModel() {
   if (state.fault) chip("fault", "The model does not run");
   else if (!state.ready) chip("loading", `Loading ${Math.round(100 * state.loading.fraction)}%`);
   else {
-    chip("ready", name(state.model.name), h("span", {}, short(state.model.parameters)));
-    const active = short(state.model.active_parameters);
+    const { parameters, active_parameters: active } = state.model;
+    chip("ready", name(state.model.name), h("span", {}, parameters ? short(parameters) : "upstream"));
+    const size = `${parameters.toLocaleString()} parameters, ${short(active)} of them active for each token`;
     $("model").title =
-      `${state.model.parameters.toLocaleString()} parameters, ${active} of them active for each token; ` +
+      `${parameters ? size : "On another server"}; ` +
       `remembers ${state.model.context.toLocaleString()} tokens. Lindos ${state.version}.`;
   }
 }
@@ -91,6 +92,8 @@ function about() {
   if (!state.ready) return "One moment: the model is still loading.";
   const { name, parameters, note } = state.model;
   const title = name[0].toUpperCase() + name.slice(1);
+  // Nobody tells how large a model on another server is.
+  if (!parameters) return `${title} runs on another server, which gets what you type.${note ? ` ${note}` : ""}`;
   const where = state.local ? " and runs on this machine: nothing you type leaves it." : ".";
   return `${title} has ${short(parameters)} parameters${where}${note ? ` ${note}` : ""}`;
 }

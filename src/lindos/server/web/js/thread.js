@@ -1,7 +1,8 @@
 // The branch of a conversation that is shown: its turns in order.
 
 import { $ } from "./dom.js";
-import { buildTurn, failure, patchTurn, showSpeed } from "./turn.js";
+import { nameCites } from "./basis.js";
+import { buildTurn, failure, growBasis, patchTurn, renewTurn, showSpeed } from "./turn.js";
 import { follow, stay } from "./scroll.js";
 
 let actions = {};
@@ -43,18 +44,29 @@ export function cutFrom(id) {
   turn?.remove();
 }
 
-/** Let an answer grow. */
-export function patch(id, change) {
-  const turn = element(id);
+/** Let an answer grow; `message` is what is known of it by now. */
+export function patch(message, change) {
+  const turn = element(message.id);
   if (!turn) return;
   patchTurn(turn, change);
+  if (change.basis) growBasis(turn, message, actions);
+  else nameCites(turn, message.basis);
   showSpeed(turn, change.speed);
   follow();
 }
 
-/** What an answer says, as it is read. */
+/** Show an answer as it may be shown by now, in its place. */
+export function renew(message) {
+  const turn = element(message.id);
+  if (turn) renewTurn(turn, message, actions);
+  stay();
+}
+
+/** What an answer says, as it is read: without the numbers of its sources. */
 export function words(id) {
-  return element(id)?.querySelector(".prose").innerText ?? "";
+  const prose = element(id)?.querySelector(".prose").cloneNode(true);
+  for (const cite of prose?.querySelectorAll(".cite") ?? []) cite.remove();
+  return [...(prose?.children ?? [])].map((block) => block.textContent.trim()).join("\n");
 }
 
 /** Begin to edit the last question. */
@@ -77,7 +89,7 @@ export function lost(id, words, retry) {
   turn.classList.remove("waiting", "writing");
   turn.setAttribute("aria-busy", "false");
   turn.querySelector(".tools")?.remove();
-  turn.append(failure("The connection is gone", words, "Load again", retry));
+  turn.querySelector(".said").append(failure("The connection is gone", words, "Load again", retry));
   follow();
 }
 

@@ -2,6 +2,7 @@
 
 import { copyText, h, icon, mark, sends } from "./dom.js";
 import { announce } from "./announce.js";
+import { showBasis } from "./basis.js";
 
 const DONE_MS = 1500;
 const LONG_TEXT = 1400;
@@ -83,14 +84,30 @@ export function fit(field) {
 // Answers.
 
 function fillAnswer(turn, message, actions) {
-  const prose = h("div", { class: "prose" });
-  turn.replaceChildren(mark("mark avatar"), h("h3", { class: "hidden" }, "Lindos said"));
-  if (message.dropped > 0) turn.append(forgotten(message, actions));
-  turn.append(prose);
+  const said = h("div", { class: "said" });
+  turn.replaceChildren(mark("mark avatar"), h("h3", { class: "hidden" }, "Lindos said"), said);
+  if (message.dropped > 0) said.append(forgotten(message, actions));
+  said.append(h("div", { class: "prose" }));
   patchTurn(turn, { blocks: message.blocks.map((html, index) => ({ index, html })), count: message.blocks.length });
+  showBasis(turn, said, message, actions);
   setWriting(turn, message);
   if (message.state === "writing") return;
-  turn.append(...ending(message, actions), answerTools(message, actions));
+  said.append(...ending(message, actions), answerTools(message, actions));
+}
+
+/** Bring an answer that has ended up to date with what became of it. */
+export function renewTurn(turn, message, actions) {
+  const prose = turn.querySelector(".prose");
+  const blocks = message.blocks
+    .map((html, index) => ({ index, html }))
+    .filter(({ index, html }) => prose.children[index]?.source !== html);
+  patchTurn(turn, { blocks, count: message.blocks.length });
+  showBasis(turn, turn.querySelector(".said"), message, actions);
+}
+
+/** Show what an answer rests on, as that grows. */
+export function growBasis(turn, message, actions) {
+  showBasis(turn, turn.querySelector(".said"), message, actions);
 }
 
 function setWriting(turn, message) {
@@ -106,6 +123,7 @@ export function patchTurn(turn, patch) {
   const prose = turn.querySelector(".prose");
   for (const { index, html } of patch.blocks) {
     const block = h("div", { class: "block", dir: "auto" });
+    block.source = html;
     block.innerHTML = html; // sanitised by the server
     dress(block);
     if (index < prose.children.length) prose.children[index].replaceWith(block);
@@ -180,7 +198,9 @@ function sentence(words) {
 function answerTools(message, actions) {
   const tools = h("div", { class: "tools" });
   if (message.text) tools.append(copyTool("Copy this answer", () => message.text));
-  tools.append(tool("again", "Answer again", () => actions.again(message)));
+  const again = tool("again", "Answer again", () => actions.again(message));
+  again.dataset.tool = "again";
+  tools.append(again);
   const choice = versions(message, actions);
   if (choice) tools.append(choice);
   const measure = measured(message, actions);
@@ -205,7 +225,7 @@ export function showSpeed(turn, speed) {
   let place = turn.querySelector(".measure");
   if (!place) {
     place = h("span", { class: "measure", "aria-hidden": "true" });
-    turn.append(h("div", { class: "tools" }, place));
+    turn.querySelector(".said").append(h("div", { class: "tools" }, place));
   }
   place.textContent = `${speed.toLocaleString(undefined, { maximumFractionDigits: 1 })} tokens/s`;
 }

@@ -1,0 +1,127 @@
+"""Which events a text is about."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from lindos.assistant.settlement.event import Event
+from lindos.assistant.settlement.names import COMMON, Cast
+from lindos.assistant.settlement.words import fold, visible_words, words
+
+_SMALL = frozenset(
+    [
+        "a",
+        "an",
+        "the",
+        "of",
+        "in",
+        "for",
+        "to",
+        "at",
+        "on",
+        "and",
+        "or",
+        "de",
+        "la",
+        "le",
+        "les",
+        "du",
+        "des",
+        "d",
+        "l",
+        "en",
+        "a",
+        "au",
+        "aux",
+        "et",
+        "ou",
+        "un",
+        "une",
+    ]
+)
+
+
+@dataclass(frozen=True, order=True)
+class Link:
+    """How surely a text is about an event; larger is surer."""
+
+    strength: int
+    """3: a phrase of the event stands in it; 2: all words of one do; 1: its place or one of its people; 0: nothing."""
+    length: int = 0
+    """Words of what was found."""
+
+
+NOTHING = Link(0)
+
+
+def link(text: str, event: Event, cast: Cast) -> Link:
+    """How surely `text` is about `event`."""
+    line = f" {' '.join(words(text))} "
+    present = frozenset(line.split())
+    best = NOTHING
+    for phrase in _phrases(event.phrases):
+        if f" {' '.join(phrase)} " in line:
+            best = max(best, Link(3, len(phrase)))
+        elif all(_present(word, present) for word in phrase if word not in _SMALL):
+            best = max(best, Link(2, len(phrase)))
+    if best.strength < 2:
+        own = [word for word in _distinctive(event) if _present(word, present)]
+        if own:
+            best = max(best, Link(1, len(own)))
+        elif cast.people & present:
+            best = max(best, Link(1, 0))
+    return best
+
+
+def linked(text: str, events: Sequence[tuple[Event, Cast]]) -> list[tuple[Event, Cast, Link]]:
+    """The events that `text` is about, most surely; several where nothing tells them apart."""
+    found = [(event, cast, link(text, event, cast)) for event, cast in events]
+    best = max((item[2] for item in found), default=NOTHING)
+    return [item for item in found if item[2] == best] if best.strength else []
+
+
+def places(text: str, event: Event) -> bool:
+    """Whether a word that is the event's own, and no common one, stands in the text."""
+    present = frozenset(words(text))
+    return any(_present(word, present) for word in _distinctive(event))
+
+
+@lru_cache(maxsize=1024)
+def _phrases(phrases: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+    found = (tuple(words(phrase)) for phrase in phrases)
+    return tuple(phrase for phrase in found if phrase)
+
+
+def _distinctive(event: Event) -> tuple[str, ...]:
+    """Words of its title, phrases and place that are written as names."""
+    return _proper((*event.phrases, event.jurisdiction))
+
+
+@lru_cache(maxsize=1024)
+def _proper(phrases: tuple[str, ...]) -> tuple[str, ...]:
+    found: list[str] = []
+    for phrase in phrases:
+        shown = visible_words(phrase)
+        found += [fold(word) for word in shown if word[:1].isupper() and fold(word) not in COMMON and len(word) > 2]
+    return tuple(dict.fromkeys(found))
+
+
+def _present(word: str, present: Iterable[str]) -> bool:
+    """Whether a word or one of its kin (Veldoria, Veldorian; presidential, presidency) is among `present`."""
+    if word in present:
+        return True
+    if len(word) < 5 or word.isdigit():
+        return False
+    root = word[: max(5, len(word) - 4)]
+    return any(other.startswith(root) and abs(len(other) - len(word)) <= 5 for other in present)
+
+
+def year_range(event: Event) -> range:
+    """The years an event belongs to: those of its window, and one that its title names."""
+    named = [int(year) for year in re.findall(r"\b(?:19|20|21)\d\d\b", event.title)]
+    first = min([event.opens.year, *named])
+    last = max([event.closes.year, *named])
+    return range(first, last + 1)

@@ -1,0 +1,237 @@
+"""How an event stands: by its operator's records and by what its sources posted, as far as that still stands."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from lindos.assistant.basis import EventBasis, EventState, Form
+from lindos.assistant.settlement.calls import full_name, read_call, same_outcome, takes_back
+from lindos.assistant.settlement.counts import read_counts
+from lindos.assistant.settlement.event import Event
+from lindos.assistant.settlement.linking import link, linked, year_range
+from lindos.assistant.settlement.names import Cast, cast_of, masked
+from lindos.assistant.settlement.registry import Record
+from lindos.knowledge import Post, Posts
+
+MOST_POSTS = 400
+"""Of an event's sources, the latest, that are read for its standing."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A source's word that something has come out some way."""
+
+    source: str
+    """Which entry of the event's list it is."""
+    outcome: str
+    post: Post
+
+
+@dataclass(frozen=True)
+class Count:
+    """A partial count that a source posted."""
+
+    source: str
+    words: str
+    """The sentences that give it, as they are written."""
+    post: Post
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How an event stands at a moment."""
+
+    event: Event
+    state: EventState
+    form: Form
+    cast: Cast
+    outcome: str = ""
+    """Where it is settled."""
+    calls: tuple[Call, ...] = ()
+    """Those that stand, one a source, the latest first."""
+    counts: tuple[Count, ...] = ()
+    """The latest of each source, the latest first."""
+    rivals: tuple[str, ...] = ()
+    """The outcomes between which sources differ."""
+
+    @property
+    def settled(self) -> bool:
+        return self.form == "settled"
+
+    @property
+    def supporting(self) -> tuple[Call, ...]:
+        """The calls that name the outcome."""
+        return tuple(call for call in self.calls if self.outcome and same_outcome(call.outcome, self.outcome))
+
+    @property
+    def fingerprint(self) -> str:
+        """Another one once the state, the form, the outcome or what they rest on changed."""
+        parts = [self.state, self.form, self.outcome, *self.rivals, *sorted(call.post.uri for call in self.supporting)]
+        return hashlib.sha256("\x1f".join(parts).encode("utf-8", "replace")).hexdigest()[:16]
+
+    @property
+    def basis(self) -> EventBasis:
+        """As an answer keeps it."""
+        return EventBasis(
+            id=self.event.id,
+            title=self.event.title,
+            kind=self.event.kind,
+            form=self.form,
+            state=self.state,
+            standing=self.fingerprint,
+            outcome=self.outcome,
+        )
+
+
+async def standing_of(record: Record, others: Sequence[Record], posts: Posts | None, at: datetime) -> Standing:
+    """How an event stands at the moment `at`. `others` are further events of the register, which tell what a post of a
+    source with several events is about."""
+    event = record.event
+    live = await _posts_of_sources(event, posts, at)
+    cast = cast_of(event).with_people(_people(event, live))
+    everyone = [(event, cast), *((other.event, cast_of(other.event)) for other in others if other.event.id != event.id)]
+    about = [(source, post) for source, post in live if _is_about(post.text, event, everyone)]
+    calls = _calls(record, about, cast)
+    counts = _counts(event, about, cast)
+    return _judge(record, cast, calls, counts)
+
+
+def clearing(event: Event, before: Standing | None, at: datetime) -> datetime | None:
+    """When writing `event` takes away earlier calls: at once, where it names no outcome and either changes the state
+    that was reached or leaves out an outcome that its operator had given. None: it takes nothing away.
+
+    The same record written again changes nothing. What was cleared before stays cleared; see Events.put.
+    """
+    if event.settled or before is None or event == before.event or not (before.calls or before.outcome):
+        return None
+    return at if event.state != before.state or before.event.settled else None
+
+
+async def _posts_of_sources(event: Event, posts: Posts | None, at: datetime) -> list[tuple[str, Post]]:
+    """Living posts of the event's sources since it opened, each with the entry of the list it came in by."""
+    if posts is None:
+        return []
+    found: dict[str, tuple[str, Post]] = {}
+    for entry in event.authoritative:
+        for post in await posts.by([entry], since=event.opens, until=None, limit=MOST_POSTS):
+            if post.seen_at <= at:
+                found.setdefault(post.uri, (entry, post))
+    return sorted(found.values(), key=lambda item: item[1].seen_at, reverse=True)
+
+
+def _people(event: Event, live: Iterable[tuple[str, Post]]) -> list[str]:
+    cast = cast_of(event)
+    return [
+        name
+        for _, post in live
+        if link(post.text, event, cast).strength
+        for name in masked(post.text, cast, first=False).names
+    ]
+
+
+def _is_about(text: str, event: Event, everyone: Sequence[tuple[Event, Cast]]) -> bool:
+    """Whether a source's post is about this event, and no other as surely."""
+    best = linked(text, everyone)
+    if not best:
+        return False
+    if len(best) > 1 and best[0][2].strength < 3:
+        return False
+    return any(found[0].id == event.id for found in best)
+
+
+def _calls(record: Record, about: Sequence[tuple[str, Post]], cast: Cast) -> tuple[Call, ...]:
+    event = record.event
+    since = max(event.closes, record.cleared_at) if record.cleared_at else event.closes
+    written = since.replace(microsecond=0)  # as finely as most sources tell the time
+    latest: dict[str, Call] = {}
+    for source, post in about:  # the latest first
+        if post.edited_at is not None or post.seen_at <= since or source in latest:
+            continue
+        if post.created_at is not None and post.created_at < written:
+            continue  # written when nobody could know, whenever it arrived here
+        if takes_back(post.text):
+            latest[source] = Call(source, "", post)  # its earlier calls do not count any more
+            continue
+        outcome = read_call(post.text, event.kind, cast, year_range(event))
+        if outcome is not None:
+            latest[source] = Call(source, full_name(outcome, cast), post)
+    return tuple(call for call in latest.values() if call.outcome)
+
+
+def _counts(event: Event, about: Sequence[tuple[str, Post]], cast: Cast) -> tuple[Count, ...]:
+    latest: dict[str, Count] = {}
+    for source, post in about:
+        if source in latest or (post.created_at is not None and post.created_at < event.opens):
+            continue
+        words = read_counts(post.text, event.kind, cast)
+        if words is not None:
+            latest[source] = Count(source, words, post)
+    return tuple(latest.values())
+
+
+def _judge(record: Record, cast: Cast, calls: tuple[Call, ...], counts: tuple[Count, ...]) -> Standing:
+    event = record.event
+    votes = _votes(calls)
+    reached = [outcome for outcome, sources in votes.items() if len(sources) >= event.quorum]
+
+    def stand(state: EventState, form: Form, outcome: str = "", rivals: tuple[str, ...] = ()) -> Standing:
+        return Standing(
+            event, state, form, cast.with_people([outcome] if outcome else []), outcome, calls, counts, rivals
+        )
+
+    if event.settled:
+        later = _votes(call for call in calls if call.post.seen_at > record.at)
+        against = [o for o, heard in later.items() if len(heard) >= event.quorum and not same_outcome(o, event.outcome)]
+        if against:
+            return stand("disputed", "conflicting", rivals=(event.outcome, *against))
+        return stand(event.state, "settled", event.outcome)
+    if len(votes) > 1:
+        return stand("disputed" if event.state == "disputed" else event.state, "conflicting", rivals=tuple(votes))
+    if reached:
+        return stand("called", "settled", reached[0])
+    if event.state == "disputed":
+        return stand("disputed", "conflicting", rivals=(event.outcome,) if event.outcome else ())
+    return stand(event.state, "partial" if counts else "unknown")
+
+
+def _votes(calls: Iterable[Call]) -> dict[str, list[Call]]:
+    """The calls by outcome, each outcome under its longest name."""
+    groups: list[list[Call]] = []
+    for call in calls:
+        for group in groups:
+            if same_outcome(group[0].outcome, call.outcome):
+                group.append(call)
+                break
+        else:
+            groups.append([call])
+    return {max((call.outcome for call in group), key=len): group for group in groups}
+
+
+def changed(kept: EventBasis, now: Mapping[str, Standing]) -> bool:
+    """Whether an event that an answer rests on stands differently by now; one that left the register does, too."""
+    standing = now.get(kept.id)
+    return standing is None or standing.fingerprint != kept.standing
+
+
+def described(standing: Standing) -> dict[str, Any]:
+    """A standing as JSON has it: the event's record, and what it stands by."""
+    return {
+        **standing.event.model_dump(mode="json"),
+        "standing": {
+            "state": standing.state,
+            "form": standing.form,
+            "outcome": standing.outcome,
+            "rivals": list(standing.rivals),
+            "calls": [_cited(call.source, call.post, outcome=call.outcome) for call in standing.calls],
+            "counts": [_cited(count.source, count.post, words=count.words) for count in standing.counts],
+            "fingerprint": standing.fingerprint,
+        },
+    }
+
+
+def _cited(source: str, post: Post, **said: str) -> dict[str, Any]:
+    return {"source": source, "uri": post.uri, "seen_at": post.seen_at.isoformat(), **said}
