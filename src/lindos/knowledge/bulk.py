@@ -10,6 +10,7 @@ from sqlalchemy import ARRAY, LargeBinary, Table, any_, bindparam, insert, selec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from lindos.knowledge.records import chunks
+from lindos.storage.tables import UtcDateTime
 
 Values = dict[str, Any]
 """A row by the names of its columns."""
@@ -37,19 +38,26 @@ def _plain(value: Any) -> Any:
 
 
 async def rows_by_key(connection: AsyncConnection, table: Table, keys: Collection[bytes]) -> dict[bytes, Values]:
-    """The rows of a table with these keys; most often there are none."""
+    """The rows of a table with these keys."""
     found: dict[bytes, Values] = {}
     for part in chunks(keys):
-        known = await _known(connection, table, part)
-        if known:
-            rows = await connection.execute(select(table).where(table.c.key.in_(known)))
-            found |= {row["key"]: dict(row) for row in rows.mappings()}
+        rows = await (_of_sqlite if connection.dialect.name == "sqlite" else _of_others)(connection, table, part)
+        found |= {row["key"]: row for row in rows}
     return found
 
 
-async def _known(connection: AsyncConnection, table: Table, keys: list[bytes]) -> list[bytes]:
-    if connection.dialect.name == "sqlite":
-        statement = f"SELECT key FROM {table.name} WHERE key IN ({', '.join('?' for _ in keys)})"
-        return [key for (key,) in await connection.exec_driver_sql(statement, tuple(keys))]
+async def _of_sqlite(connection: AsyncConnection, table: Table, keys: list[bytes]) -> list[Values]:
+    columns = [column.name for column in table.c]
+    places = ", ".join("?" for _ in keys)
+    statement = f"SELECT {', '.join(columns)} FROM {table.name} WHERE key IN ({places})"
+    rows = [dict(zip(columns, row, strict=True)) for row in await connection.exec_driver_sql(statement, tuple(keys))]
+    for name in [column.name for column in table.c if isinstance(column.type, UtcDateTime)]:
+        for row in rows:
+            if row[name] is not None:
+                row[name] = datetime.fromisoformat(row[name]).replace(tzinfo=UTC)
+    return rows
+
+
+async def _of_others(connection: AsyncConnection, table: Table, keys: list[bytes]) -> list[Values]:
     among = any_(bindparam("keys", keys, ARRAY(LargeBinary)))
-    return list(await connection.scalars(select(table.c.key).where(table.c.key == among)))
+    return [dict(row) for row in (await connection.execute(select(table).where(table.c.key == among))).mappings()]
