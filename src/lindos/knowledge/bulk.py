@@ -13,7 +13,8 @@ from lindos.knowledge.records import chunks
 from lindos.storage.tables import UtcDateTime
 
 Values = dict[str, Any]
-"""A row by the names of its columns."""
+"""A row by the names of its columns. Moments are in UTC."""
+_MOMENT = len("2026-01-01 12:00:00.000000")
 
 
 async def insert_rows(connection: AsyncConnection, table: Table, rows: Sequence[Values]) -> None:
@@ -26,15 +27,17 @@ async def insert_rows(connection: AsyncConnection, table: Table, rows: Sequence[
     columns = list(rows[0])
     places = ", ".join("?" for _ in columns)
     statement = f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({places})"
-    values = [tuple(_plain(value) for value in row.values()) for row in rows]
-    await connection.exec_driver_sql(statement, values)
+    times = [place for place, name in enumerate(columns) if isinstance(table.c[name].type, UtcDateTime)]
+    await connection.exec_driver_sql(statement, [_plain(row, times) for row in rows])
 
 
-def _plain(value: Any) -> Any:
-    """A value as SQLAlchemy has SQLite keep it."""
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
-    return value
+def _plain(row: Values, times: Sequence[int]) -> tuple[Any, ...]:
+    """A row's values as SQLAlchemy has SQLite keep them; moments are in UTC, without saying so."""
+    values = list(row.values())
+    for place in times:
+        if values[place] is not None:
+            values[place] = values[place].isoformat(" ", "microseconds")[:_MOMENT]
+    return tuple(values)
 
 
 async def rows_by_key(connection: AsyncConnection, table: Table, keys: Collection[bytes]) -> dict[bytes, Values]:
