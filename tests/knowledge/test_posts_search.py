@@ -210,7 +210,7 @@ def test_words_are_the_same_however_they_are_written(text: str):
 def test_very_long_texts_give_only_so_many_words():
     assert len(words("abc " * 100_000)) == MOST_WORDS
     assert len(words("東" * 100_000)) == MOST_WORDS
-    assert words("x" * 300_000) == ["x" * LONGEST_WORD]
+    assert set(words("x" * 300_000)[:-1]) == {"x" * LONGEST_WORD}
 
 
 def test_stop_words_are_not_looked_up_where_others_are():

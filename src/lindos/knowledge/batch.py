@@ -6,6 +6,7 @@ dictionaries; what came of it is written back. Writers take the lock of the coun
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
@@ -70,8 +71,7 @@ class Batch:
         piece.posts = await rows_by_key(self._connection, POSTS, uris)
         piece.early = await rows_by_key(self._connection, EARLY, uris - piece.posts.keys())
         piece.authors = await rows_by_key(self._connection, AUTHORS, names)
-        for change in changes:
-            piece.apply(change)
+        await asyncio.to_thread(piece.apply, changes)  # off the event loop, where answers are streamed
         await self._free_ids(piece)
         await self._write(piece)
         self.created += piece.created
@@ -103,11 +103,17 @@ class Batch:
         await self._replace(EARLY, EARLY.c.key, piece.altered_early, piece.early.values())
         new = [piece.posts[key] for key in piece.new_posts]
         altered = [piece.posts[key] for key in piece.altered_posts]
+        living = {row["id"]: row["text"] for row in new + altered if row["deleted_at"] is None}
+        # The database works while words are taken apart.
+        prepared, _ = await asyncio.gather(
+            asyncio.to_thread(self._index.prepare, living), self._write_posts(new, altered)
+        )
+        await self._index.add(self._connection, prepared)
+
+    async def _write_posts(self, new: list[Values], altered: list[Values]) -> None:
         await insert_rows(self._connection, POSTS, new)
         await self._update(POSTS, altered, _CHANGING)
         await self._forget([row["id"] for row in altered])
-        living = {row["id"]: row["text"] for row in new + altered if row["deleted_at"] is None}
-        await self._index.add(self._connection, living)
 
     async def _take_down(self, changes: Sequence[TakenDown]) -> None:
         authors = await rows_by_key(self._connection, AUTHORS, {key_of(change.author) for change in changes})
@@ -184,7 +190,11 @@ class _Piece:
         self.altered_early: dict[bytes, None] = {}
         self.created = self.edited = self.deleted = self.repeated = 0
 
-    def apply(self, change: Change) -> None:
+    def apply(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            self._apply(change)
+
+    def _apply(self, change: Change) -> None:
         match change:
             case Post():
                 self._post(change)

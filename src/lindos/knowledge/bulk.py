@@ -10,9 +10,11 @@ from sqlalchemy import ARRAY, LargeBinary, Table, any_, bindparam, insert, selec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from lindos.knowledge.records import chunks
+from lindos.storage.tables import UtcDateTime
 
 Values = dict[str, Any]
-"""A row by the names of its columns."""
+"""A row by the names of its columns. Moments are in UTC."""
+_MOMENT = len("2026-01-01 12:00:00.000000")
 
 
 async def insert_rows(connection: AsyncConnection, table: Table, rows: Sequence[Values]) -> None:
@@ -25,31 +27,40 @@ async def insert_rows(connection: AsyncConnection, table: Table, rows: Sequence[
     columns = list(rows[0])
     places = ", ".join("?" for _ in columns)
     statement = f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({places})"
-    values = [tuple(_plain(value) for value in row.values()) for row in rows]
-    await connection.exec_driver_sql(statement, values)
+    times = [place for place, name in enumerate(columns) if isinstance(table.c[name].type, UtcDateTime)]
+    await connection.exec_driver_sql(statement, [_plain(row, times) for row in rows])
 
 
-def _plain(value: Any) -> Any:
-    """A value as SQLAlchemy has SQLite keep it."""
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
-    return value
+def _plain(row: Values, times: Sequence[int]) -> tuple[Any, ...]:
+    """A row's values as SQLAlchemy has SQLite keep them; moments are in UTC, without saying so."""
+    values = list(row.values())
+    for place in times:
+        if values[place] is not None:
+            values[place] = values[place].isoformat(" ", "microseconds")[:_MOMENT]
+    return tuple(values)
 
 
 async def rows_by_key(connection: AsyncConnection, table: Table, keys: Collection[bytes]) -> dict[bytes, Values]:
-    """The rows of a table with these keys; most often there are none."""
+    """The rows of a table with these keys."""
     found: dict[bytes, Values] = {}
     for part in chunks(keys):
-        known = await _known(connection, table, part)
-        if known:
-            rows = await connection.execute(select(table).where(table.c.key.in_(known)))
-            found |= {row["key"]: dict(row) for row in rows.mappings()}
+        rows = await (_of_sqlite if connection.dialect.name == "sqlite" else _of_others)(connection, table, part)
+        found |= {row["key"]: row for row in rows}
     return found
 
 
-async def _known(connection: AsyncConnection, table: Table, keys: list[bytes]) -> list[bytes]:
-    if connection.dialect.name == "sqlite":
-        statement = f"SELECT key FROM {table.name} WHERE key IN ({', '.join('?' for _ in keys)})"
-        return [key for (key,) in await connection.exec_driver_sql(statement, tuple(keys))]
+async def _of_sqlite(connection: AsyncConnection, table: Table, keys: list[bytes]) -> list[Values]:
+    columns = [column.name for column in table.c]
+    places = ", ".join("?" for _ in keys)
+    statement = f"SELECT {', '.join(columns)} FROM {table.name} WHERE key IN ({places})"
+    rows = [dict(zip(columns, row, strict=True)) for row in await connection.exec_driver_sql(statement, tuple(keys))]
+    for name in [column.name for column in table.c if isinstance(column.type, UtcDateTime)]:
+        for row in rows:
+            if row[name] is not None:
+                row[name] = datetime.fromisoformat(row[name]).replace(tzinfo=UTC)
+    return rows
+
+
+async def _of_others(connection: AsyncConnection, table: Table, keys: list[bytes]) -> list[Values]:
     among = any_(bindparam("keys", keys, ARRAY(LargeBinary)))
-    return list(await connection.scalars(select(table.c.key).where(table.c.key == among)))
+    return [dict(row) for row in (await connection.execute(select(table).where(table.c.key == among))).mappings()]

@@ -41,8 +41,12 @@ class WordIndex(Protocol):
         """Forget the words of these posts."""
         ...
 
-    async def add(self, connection: AsyncConnection, texts: Mapping[int, str]) -> None:
-        """Remember the words of these posts, which it does not know yet."""
+    def prepare(self, texts: Mapping[int, str]) -> list[Any]:
+        """What `add` takes of posts' texts: the long part of it, which wants no database."""
+        ...
+
+    async def add(self, connection: AsyncConnection, prepared: list[Any]) -> None:
+        """Remember the words of posts which it does not know yet."""
         ...
 
     def best(self, weights: Mapping[str, float], scope: Scope, now: int, limit: int) -> Select[Any]:
@@ -74,10 +78,12 @@ class SqliteIndex:
         if rows:
             await connection.execute(text("DELETE FROM post_words WHERE rowid = :id"), rows)
 
-    async def add(self, connection: AsyncConnection, texts: Mapping[int, str]) -> None:
-        rows = [(number, " ".join(words(texts[number]))) for number in sorted(texts)]
-        if rows:
-            await connection.exec_driver_sql("INSERT INTO post_words (rowid, words) VALUES (?, ?)", rows)
+    def prepare(self, texts: Mapping[int, str]) -> list[Any]:
+        return [(number, " ".join(words(texts[number]))) for number in sorted(texts)]
+
+    async def add(self, connection: AsyncConnection, prepared: list[Any]) -> None:
+        if prepared:
+            await connection.exec_driver_sql("INSERT INTO post_words (rowid, words) VALUES (?, ?)", prepared)
 
     def best(self, weights: Mapping[str, float], scope: Scope, now: int, limit: int) -> Select[Any]:
         # bm25 weighs words by itself; it is negative, the best the least.
@@ -112,11 +118,13 @@ class PostgresIndex:
         for part in chunks(ids):
             await connection.execute(text("DELETE FROM post_words WHERE id = ANY(:ids)"), {"ids": part})
 
-    async def add(self, connection: AsyncConnection, texts: Mapping[int, str]) -> None:
-        rows = [{"id": number, "words": words(said)} for number, said in texts.items()]
-        if rows:
+    def prepare(self, texts: Mapping[int, str]) -> list[Any]:
+        return [{"id": number, "words": words(said)} for number, said in texts.items()]
+
+    async def add(self, connection: AsyncConnection, prepared: list[Any]) -> None:
+        if prepared:
             statement = "INSERT INTO post_words (id, words) VALUES (:id, array_to_tsvector(CAST(:words AS TEXT[])))"
-            await connection.execute(text(statement), rows)
+            await connection.execute(text(statement), prepared)
 
     def best(self, weights: Mapping[str, float], scope: Scope, now: int, limit: int) -> Select[Any]:
         found = self._found(list(weights), " | ", scope, self._table.c.words)

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from functools import lru_cache
 
 LONGEST_WORD = 64
+"""In characters. What is longer is taken for several."""
 MOST_WORDS = 2000
 LONGEST_TEXT = 100_000
 """Of one text, in characters. What comes later in a longer one is not found; PostgreSQL takes at most a megabyte."""
@@ -25,9 +25,11 @@ _DENSE = (
 # Vowels of Indian scripts are marks, not letters, but belong to their words.
 _MARKED = "\u0900-\u0963\u0966-\u0df3"
 _PICTURE = "\u2600-\u27bf\U0001f300-\U0001faff"
-_PLAIN_WORDS = re.compile(r"[a-z0-9]+")
-_WORDS = re.compile(rf"[{_DENSE}]+|(?:[^\W_{_DENSE}]|[{_MARKED}])+|[{_PICTURE}]")
+_PLAIN_WORDS = re.compile(rf"[a-z0-9]{{1,{LONGEST_WORD}}}")
+_WORDS = re.compile(rf"[{_DENSE}]+|(?:[^\W_{_DENSE}]|[{_MARKED}]){{1,{LONGEST_WORD}}}|[{_PICTURE}]")
 _IS_DENSE = re.compile(rf"[{_DENSE}]")
+_ENDINGS = "sye"
+"""The last letters of words that `_stem` may change; it is asked ten thousand times a second."""
 _VOICED = "\u3099\u309a"
 """Japanese marks that make another sound, not an accent."""
 
@@ -59,7 +61,8 @@ def fold(text: str) -> str:
 def _words(text: str, *, tail: bool) -> list[str]:
     folded = fold(text[:LONGEST_TEXT])
     if folded.isascii():
-        return [_stem(word[:LONGEST_WORD]) for word in _PLAIN_WORDS.findall(folded)[:MOST_WORDS]]
+        plain = _PLAIN_WORDS.findall(folded)[:MOST_WORDS]
+        return [_stem(word) if word[-1] in _ENDINGS else word for word in plain]
     found: list[str] = []
     for word in _WORDS.findall(folded):
         if _IS_DENSE.match(word):
@@ -67,13 +70,12 @@ def _words(text: str, *, tail: bool) -> list[str]:
             if tail or len(word) == 1:  # so that the last character begins something, too
                 found.append(word[-1])
         else:
-            found.append(_stem(word[:LONGEST_WORD]))
+            found.append(_stem(word))
         if len(found) >= MOST_WORDS:
             return found[:MOST_WORDS]
     return found
 
 
-@lru_cache(maxsize=1 << 16)
 def _stem(word: str) -> str:
     """A word without the ending of its plural, where it looks like one: `parties`, `party`, `partie` are `parti`."""
     if len(word) < 4 or not word.isascii():

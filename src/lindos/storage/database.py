@@ -202,7 +202,7 @@ def _tune_sqlite(engine: AsyncEngine) -> None:
         connection.isolation_level = None
         cursor = connection.cursor()
         _use_write_ahead_log(cursor)
-        for pragma in ("synchronous = NORMAL", "foreign_keys = ON"):
+        for pragma in ("synchronous = NORMAL", "foreign_keys = ON", "cache_size = -16000", "wal_autocheckpoint = 16000"):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
