@@ -41,17 +41,32 @@ def reach(case: schemathesis.Case) -> None:
     for name in case.path_parameters:
         if name in known and len(str(case.path_parameters[name])) % 2:
             case.path_parameters[name] = known[name]
+    if str((case.query or {}).get("stream", "")).lower() == "true":
+        del case.query["stream"]  # a kept response is not streamed
     body: Any = case.body
+    if isinstance(body, dict) and "event_id" in case.path_parameters and isinstance(body.get("id"), str):
+        body["id"] = case.path_parameters["event_id"]  # nor that the record has the address's id
     if isinstance(body, dict) and isinstance(body.get("model"), str) and 0 < len(body["model"]) <= 256:
         body["model"] = "tiny"
-        limit = body.get("max_tokens")
+        name = "max_output_tokens" if "/responses" in case.path else "max_tokens"
+        limit = body.get(name)
         if limit is None or (isinstance(limit, int) and 2 < limit <= 2**31):
-            body["max_tokens"] = 2
+            body[name] = 2
+        for name, good in (("persona", r".{1,64}"), ("language", r"[a-z]{2}")):
+            # The assistant's, and this is the bare model.
+            if isinstance(body.get(name), str) and re.fullmatch(good, body[name]):
+                del body[name]
+        if isinstance(body.get("tool_choice"), dict) and not body.get("tools"):
+            del body["tool_choice"]  # the description cannot say that one wants the other
         if isinstance(body.get("messages"), list) and len(body["messages"]) <= 4096:
             del body["messages"][100:]  # nor what the context holds
         if isinstance(body.get("stream_options"), dict) and not body.get("stream"):
             body["stream"] = True  # the description cannot say that one wants the other
-        if body.get("top_logprobs") is not None and (body.get("logprobs") is None or body["logprobs"] is False):
+        if (
+            "/chat/" in case.path
+            and body.get("top_logprobs") is not None
+            and (body.get("logprobs") is None or body["logprobs"] is False)
+        ):
             body["logprobs"] = True  # nor this
         within_the_model(body)
 

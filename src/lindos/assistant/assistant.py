@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 
 from lindos.assistant.answer import AssistantAnswer
 from lindos.assistant.ask import Ask
@@ -17,6 +18,7 @@ from lindos.assistant.gate import Gate, Rules, WholeGate
 from lindos.assistant.looking_back import look_back
 from lindos.assistant.model import ChatModel, writes_itself
 from lindos.assistant.persona import Persona
+from lindos.assistant.policy import Policy
 from lindos.assistant.settlement import Events, Scene, Topic, is_yes_no, topic_of
 from lindos.assistant.settlement.question import asks_of_the_world
 from lindos.assistant.settlement.standing import Standing
@@ -42,12 +44,14 @@ class Assistant:
         posts: Posts | None = None,
         events: Events | None = None,
         *,
+        policy: Policy | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.model = model
         self.events = events
         self.posts = posts
         self._personas = personas
+        self._policy = policy or Policy.load()
         self._clock = clock
 
     async def answer(self, ask: Ask) -> AssistantAnswer:
@@ -56,6 +60,10 @@ class Assistant:
         standings = await self._standings()
         topic = topic_of(ask.question, standings, now, ask.earlier)
         language = ask.language or ("fr" if topic.language == "fr" else "en")
+        verdict = self._policy.check(ask.question, language)
+        if verdict is not None:
+            basis = Basis(language=language, refused=f"{verdict.rule} ({verdict.version})")
+            return AssistantAnswer(basis, Told(verdict.text))
         if topic.wants_outcome:
             return await self._on_events(ask, topic, standings, now, language)
         found = await self._search(ask, topic, now)
@@ -131,8 +139,13 @@ class Assistant:
         if ask.sampling is not None and ask.sampling.grammar is not None:
             return await self._formed(ask, basis, rules, told)
         rules = replace(rules, apology=APOLOGY.get(basis.language, APOLOGY["en"]))
+        refuses = partial(self._refuses, language=basis.language)
+        rules = replace(rules, refuses=refuses)
         gate = Gate(rules, offset=len(told.text), head=PARTING if told.text else "")
         return AssistantAnswer(basis, told, await self._submit(ask, basis.sources), gate)
+
+    def _refuses(self, sentence: str, language: str) -> bool:
+        return self._policy.check_output(sentence, language) is not None
 
     async def _formed(self, ask: Ask, basis: Basis, rules: Rules, told: Told) -> AssistantAnswer:
         """An answer in a form that was asked for: all of the model's text, or the refusal in its place."""

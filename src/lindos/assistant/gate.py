@@ -53,7 +53,9 @@ class Gate:
 
     def __post_init__(self) -> None:
         cast = self.rules.scene.cast
-        self._sentences = Sentences(by_word=self._by_word, risky=cast.people | (cast.places - COMMON))
+        self._sentences = Sentences(
+            by_word=self._by_word, risky=cast.people | (cast.places - COMMON), cautious=self.rules.scene.open
+        )
         self._out: list[str] = []
         self._length = 0
         self._before = ""

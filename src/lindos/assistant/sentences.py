@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lindos.assistant.settlement.lexicon import TRIGGER
+from lindos.assistant.settlement.names import COMMON
 from lindos.assistant.settlement.words import fold, sentence_ends
 
 CALL_OPEN, CALL_CLOSE = "<tool_call>", "</tool_call>"
@@ -30,8 +31,10 @@ class Sentences:
     """Cuts a growing text into units. `feed` and `finish` hand each to `end` once it is whole; with `by_word`, words
     that cannot begin anything risky go to `begin` at once."""
 
-    def __init__(self, *, by_word: bool, risky: frozenset[str] = frozenset()) -> None:
+    def __init__(self, *, by_word: bool, risky: frozenset[str] = frozenset(), cautious: bool = False) -> None:
         self._by_word = by_word
+        self._cautious = cautious
+        """Whether any name is risky: something is open that nobody knows all the names of."""
         self._risky = risky
         self._text = ""
         self._shown = 0
@@ -90,6 +93,9 @@ class Sentences:
         folded = fold(word)
         parts = folded.replace("'", " ").replace("-", " ").split()
         lone = len(folded.strip(".,;:!?")) == 1 and folded[:1].isalpha() and folded[:1] not in "aiyo"
+        capital = word.lstrip(_MARKS)[:1].isupper()
+        if self._cautious and capital and not all(part.strip(_MARKS) in COMMON for part in parts):
+            return True
         return (
             "<" in word
             or lone
@@ -98,5 +104,6 @@ class Sentences:
         )
 
 
+_MARKS = ".,;:!?\"'()[]*_“”«»…"
 # Possessive: a text without spaces must not be gone through again for every place in it.
 _WORD_AND_SPACE = re.compile(r"\S*+\s++")

@@ -11,13 +11,8 @@ import typer
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Try the assistant: replay a timeline of posts, events and questions.",
+    help="Try the assistant: replay a timeline of posts, events and questions, measure its policy.",
 )
-
-
-@app.callback()
-def _group() -> None:
-    """Keeps `replay` a command of its own while it is the only one."""
 
 
 @app.command()
@@ -44,6 +39,24 @@ def replay(
         print(json.dumps(answers, ensure_ascii=False, indent=1))
         return
     _show(lines, answers)
+
+
+policy = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The content policy.")
+app.add_typer(policy, name="policy")
+
+
+@policy.command()
+def check(
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="A policy; without one, the one in use.")] = None,
+) -> None:
+    """Measure a policy by its test set; the exit status is 1 where it falls short."""
+    from lindos.assistant.policy_report import check_policy
+
+    report = check_policy(file)
+    for line in report.lines():
+        print(line)
+    if not report.good:
+        raise typer.Exit(1)
 
 
 def _show(lines: list[dict], answers: list[dict]) -> None:

@@ -73,9 +73,6 @@ def command(
     from lindos.assistant import EngineOptions
     from lindos.server import Settings, listen
 
-    settings = settings_of(
-        Settings, host=host, port=port, data=data, api_key=api_key, allowed_hosts=tuple(allow_host or ())
-    )
     options = EngineOptions(
         max_requests=max_requests,
         threads=threads,
@@ -86,7 +83,11 @@ def command(
         speculation=speculation,
     )
     upstreams = (upstream, upstream_model, upstream_key_env, upstream_kind)
-    run_server(source_of(model, options, *upstreams), settings, listen(settings), log_requests=log_requests)
+    source = source_of(model, options, *upstreams)
+    settings = settings_of(
+        Settings, host=host, port=port, data=data, api_key=api_key, allowed_hosts=tuple(allow_host or ())
+    )
+    run_server(source, settings, listen(settings), log_requests=log_requests)
 
 
 def settings_of(kind: type[Settings], **fields: Any) -> Settings:

@@ -71,15 +71,17 @@ def talk(source: Source, *, persona: str | None, data: Path | None) -> int:
 class Session:
     """One conversation at a time with one model. What a person typed is kept where the page finds it, too."""
 
-    def __init__(self, model: ChatModel, persona: Persona, database: Database, say: Console, *, keep: bool) -> None:
+    def __init__(
+        self, model: ChatModel, persona: Persona, database: Database | None, say: Console, *, keep: bool
+    ) -> None:
         self.persona = persona
         self.status = 0
         self.say = say
         self._model = model
         self._database = database
-        posts = Posts(database)
-        self._assistant = Assistant(model, personas(), posts, Events(database, posts))
-        self._store = Conversations(database) if keep else None
+        posts = Posts(database) if database else None
+        self._assistant = Assistant(model, personas(), posts, Events(database, posts) if database else None)
+        self._store = Conversations(database) if database and keep else None
         self._kept = keep
         self._conversation: str | None = None
         self._last: int | None = None
@@ -91,7 +93,10 @@ class Session:
         """Load the model, and open the database where conversations are to be kept. Raises LindosError."""
         say = Console(stderr=True, highlight=False)
         try:
-            database = await Database.open(database_location(data))
+            place = database_location(data)
+            # What comes through a pipe is nobody's history; posts and events that are there count all the same.
+            wanted = keep or not isinstance(place, Path) or place.exists()
+            database = await Database.open(place) if wanted else None
         except StorageError as error:
             raise LindosError(str(error)) from None
         progress = Progress(say, source.name)
@@ -101,7 +106,8 @@ class Session:
         except BaseException:
             progress.stop()
             await model.close()
-            await database.close()
+            if database:
+                await database.close()
             raise
         progress.done(info)
         if keep:
@@ -110,7 +116,8 @@ class Session:
 
     async def close(self) -> None:
         await self._model.close()
-        await self._database.close()
+        if self._database:
+            await self._database.close()
 
     def fresh(self) -> None:
         """Forget what was said."""

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 from lindos.assistant.settlement.calls import read_statement, same_outcome
 from lindos.assistant.settlement.language import language_of
-from lindos.assistant.settlement.lexicon import ANONYMOUS, CORE, GAME, POINTING, PROCESS, REPORTING, SAYING, TURNS
+from lindos.assistant.settlement.lexicon import (
+    ANONYMOUS,
+    CORE,
+    COUNTING,
+    GAME,
+    POINTING,
+    PROCESS,
+    REPORTING,
+    SAYING,
+    TURNS,
+)
 from lindos.assistant.settlement.linking import Link, link, places, year_range
 from lindos.assistant.settlement.names import Cast, masked
 from lindos.assistant.settlement.pending import long_ago, without_pending
@@ -18,6 +28,9 @@ from lindos.assistant.settlement.words import fold, plain, sentences, words, yea
 
 Mode = Literal["strict", "watchful"]
 """strict: the question wants to know how an event came out; watchful: it wants something else."""
+
+RECENT = timedelta(days=60)
+"""How long after its end an event that is not settled is still a live one."""
 
 Reason = Literal["unsettled", "contradicted", "language"]
 
@@ -42,6 +55,11 @@ class Scene:
     """Whether an invention was asked for."""
     quoted: bool = False
     """Whether the question itself holds the claim that the answer is to put into other words."""
+
+    @property
+    def open(self) -> bool:
+        """Whether one of its events is under way and not settled."""
+        return any(not s.settled and s.event.opens <= self.now <= s.event.closes + RECENT for s in self.standings)
 
     @property
     def cast(self) -> Cast:
@@ -123,7 +141,7 @@ def _points(rest: str) -> bool:
     """Whether the sentence only says a name, in whatever turn."""
     if "@" not in rest:
         return False
-    return (bool(POINTING.search(rest)) and not _reports_numbers(rest)) or not REPORTING.search(rest)
+    return (bool(POINTING.search(rest)) and not _reports_numbers(rest)) or not COUNTING.search(rest)
 
 
 def _points_at_a_role(rest: str) -> bool:
@@ -183,7 +201,8 @@ def _fragments(text: str) -> str:
     """The pieces that a text ends with, none of them a whole sentence."""
     found: list[str] = []
     for sentence in reversed(sentences(text[-400:])[-6:]):
-        if len(words(sentence)) >= 5:
+        whole = sentence.rstrip().endswith((".", "!", "?", "…", ":")) or sentence is sentences(text[-400:])[0]
+        if len(words(sentence)) >= (5 if whole else 12):
             break
         found.append(sentence.strip())
     return " ".join(reversed(found))
@@ -271,9 +290,15 @@ def _announces_undeclared(sentence: str, scene: Scene) -> Reason | None:
     if long_ago(shape.text, years(plain(sentence)), current):
         return None
     rest = without_pending(shape.text)
-    return "unsettled" if "@" in rest and _NEWS.search(rest) else None
+    if "@" in rest and (_NEWS.search(rest) or (_IS_WINNER.search(rest) and not years(plain(sentence)))):
+        return "unsettled"
+    return None
 
 
+_IS_WINNER = re.compile(
+    r"\b(?:the )?(?:winner|victor)s? (?:of|in) .{0,60}\b(?:election|race|trial|match|vote|runoff)\b.{0,20}\b(?:is|are)\b|"
+    r"\b(?:is|are) the (?:winner|victor|new \w+|next \w+)\b|\ble vainqueur .{0,40}\best\b|\best (?:le|la) (?:vainqueur|nouve\w+ \w+)"
+)
 _NEWS = re.compile(
     r"\bbreaking\b.{0,80}\b(?:wins?|won|elected|guilty|died|dead|acquitted|defeats?)\b|\b(?:tonight|just|moments ago|minutes ago|today|last night)\b.{0,80}\b(?:won|elected|convicted|acquitted|died|declared)\b|"
     r"\b(?:won|elected|convicted|acquitted|died|declared)\b.{0,60}\b(?:tonight|just now|moments ago|minutes ago|today|last night)\b|\b(?:has|have) (?:just |officially )*(?:won|been elected|been re-?elected|been found|been convicted|been acquitted|died|passed away)\b|"

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema, model_validator
 
 from lindos.assistant.basis import EventState
 from lindos.specs import Spec, SpecError
@@ -20,12 +20,20 @@ def _aware(value: datetime) -> datetime:
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+def _no_number(value: Any) -> Any:
+    if isinstance(value, int | float):
+        raise ValueError("a moment is written like 2031-05-04T21:14:00Z")
+    return value
+
+
 def _trimmed(value: Any) -> Any:
     return "" if value is None else value
 
 
 EVENT_ID = r"^[^\s/](?:[^\n\r\t/\x00-\x1f]{0,126}[^\s/])?$"
-Moment = Annotated[datetime, AfterValidator(_aware)]
+_NULLABLE = WithJsonSchema({"anyOf": [{"type": "string", "maxLength": 300}, {"type": "null"}]})
+"""Null is taken for nothing."""
+Moment = Annotated[datetime, AfterValidator(_aware), BeforeValidator(_no_number)]
 Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)]
 
 
@@ -40,7 +48,7 @@ class Event(Spec):
     match: Annotated[tuple[Line, ...], Field(max_length=64)] = ()
     """Phrases by which posts and questions are known to be about it; the title is one, too."""
     jurisdiction: Annotated[
-        str, StringConstraints(strip_whitespace=True, max_length=300), BeforeValidator(_trimmed)
+        str, StringConstraints(strip_whitespace=True, max_length=300), BeforeValidator(_trimmed), _NULLABLE
     ] = ""
     """The place it is decided in."""
     opens: Moment
@@ -51,7 +59,9 @@ class Event(Spec):
     """Handles or domains whose own posts count as calls."""
     quorum: Annotated[int, Field(ge=1, le=256)] = 2
     """How many of them have to name the same outcome."""
-    outcome: Annotated[str, StringConstraints(strip_whitespace=True, max_length=300), BeforeValidator(_trimmed)] = ""
+    outcome: Annotated[
+        str, StringConstraints(strip_whitespace=True, max_length=300), BeforeValidator(_trimmed), _NULLABLE
+    ] = ""
     """Given by the operator together with the states called and certified."""
 
     @model_validator(mode="after")

@@ -63,7 +63,7 @@ TURNS = _any(
     r"\b(?:takes?|took|taken|taking|carr(?:y|ies|ied)|captur(?:e|es|ed)|secur(?:e|es|ed|ing)|seiz(?:e|es|ed)|land(?:s|ed)|bag(?:s|ged)|"
     r"nab(?:s|bed)|grab(?:s|bed)|snatch(?:es|ed)|gets?|got|gains?|gained|earn(?:s|ed)|claim(?:s|ed)?|flip(?:s|ped)|holds?|held|keeps?|kept|"
     r"retain(?:s|ed)?|retak(?:e|es|en)|retook|wrap(?:s|ped)? up|seal(?:s|ed)?|lock(?:s|ed)?(?: up| down)?|ha[sd]|have|walks? away with)"
-    r" (?:\w+'s )?(?:(?:all of|the|this|that|his|her|their|a|an|another|second|third|fourth|new|ƥ|@\d+'s?) )*"
+    r" (?:\w+'s )?(?:(?:all of|the|this|that|his|her|their|a|an|another|\w+'s|second|third|fourth|new|ƥ|@\d+'s?) )*"
     r"(?:it\b(?! (?:been|not))|it all\b|race\b|seat\b|state\b|election\b|presidency\b|mayoralty\b|office\b|job\b|keys?\b|throne\b|palace\b|prize\b|award\b|"
     r"cup\b|trophy\b|title\b|crown\b|nod\b|statuette\b|mandate\b|majority\b|term\b|deal\b|house\b|contest\b|lot\b|bag\b|podium\b|ƥ)",
     r"\b(?:in the bag|over the line|across the line|past the post|on top|came first|comes first|in first place|first place|"
@@ -91,7 +91,7 @@ TURNS = _any(
     r"prestation de serment|prend\w* ses fonctions|entre\w* en fonctions?|jette l'eponge|concede\w*|reconnait|a reconnu|reconnu sa|s'incline|"
     r"s'est inclinee?|revient a @|revient au|ont tranche|a tranche|ont choisi|a choisi|ont designe|a designe|ont porte|ont dit oui|le peuple a|"
     r"vive (?:le|la|notre|@)|a remercie|remercie (?:ses|les) (?:electeurs|partisans)|evince\w*|deloge\w*|detrone\w*|terrasse\w*|ecrase\w*|"
-    r"succede\w*|remplace\w*|trophee|titre|couronnement|chapeau|sans appel|haut la main|reussi\w*|y est arrivee?|dit (?:non|oui) a|palais|le plus de (?:voix|suffrages))\b",
+    r"succede\w*|remplace\w*|trophee|titre|couronnement|chapeau|sans appel|haut la main|reussi\w*|y est arrivee?|(?:a|ont) (?:pris|ravi|souffle|arrache|enleve|conquis)|dit (?:non|oui) a|palais|le plus de (?:voix|suffrages))\b",
     r"\b(?:madame|monsieur) (?:la |le )?(?:president|presidente|maire|gouverneur|chancelier|chanceliere)\b|\b(?:president|presidente|maire|gouverneur|chancelier|chanceliere) @\d+",
     r"\b(?:fini\w* premiere?|ira en prison|failed to win|did not win|didn't win|s'est eteinte?|repose en paix|decernee?|laureate?s?|a (?:recu|obtenu) (?:le|la|un)|coming home|brings? it home|alive|vivante?|en vie|cleared|free (?:man|woman|person)|"
     r"no charges|all charges|edged (?:out|past)|curtains|transition team|inauguration|mandate|wakes? up to|woke up to|made @\d+ (?:\w+ )?(?:president|mayor|governor|senator|chancellor|premier)|"
@@ -166,3 +166,9 @@ TRIGGER = re.compile(
     r"maire|mairesse|gouverneure?|chanceli\w+|ministre|senat\w+|dirigeante?|presidente?|impose)\b|[\u0370-\u1fff\u2e80-\ud7ff]"
 )
 """Words at which a sentence is held to its end before any more of it is shown."""
+
+COUNTING = _any(
+    r"\b(?:leads?|leading|ahead|behind|trails?|trailing|votes?|ballots?|percent|points?|counted|said|says|told|spoke|asked|asks|urged|waits?|waiting|awaits?|voted|cast (?:his|her|their)|"
+    r"mene|menent|en tete|devance|derriere|voix|bulletins?|pour cent|depouill\w+|a dit|a declare que|a demande|demande|attend(?:ent)?|a vote)\b|%"
+)
+"""What may be said of somebody by name while an outcome is asked for."""

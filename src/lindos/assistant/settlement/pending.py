@@ -73,7 +73,7 @@ def without_pending(masked: str) -> str:
 
 def _unless_spoilt(found: re.Match[str]) -> str:
     part = found.group()
-    if _AFTER_ALL.search(found.string[: found.start()] + " "):
+    if _AFTER_ALL.search(found.string[: found.start()].rstrip() + " "):
         return part
     anonymous = ANONYMOUS.search(re.sub(r"\b(?:it|its|il y a|il n'y a)\b", " ", part))
     spoilt = _SPOILT.search(part) or "@" in part or (anonymous and not _GENERIC.search(part))

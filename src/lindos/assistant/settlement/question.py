@@ -184,7 +184,8 @@ def _intent(folded: str, question: str, about: Sequence[Standing], past: bool) -
         )
     ):
         return "outcome"
-    return "outcome" if asks else "other"
+    lone = re.fullmatch(r"\W*(?:so|and|well|now|alors|et|donc)\W*@0\W*\?", shape.text)
+    return "outcome" if asks or lone else "other"
 
 
 _COMPLETE = re.compile(
@@ -270,6 +271,8 @@ def _kinds(folded: str) -> set[str]:
 def _guess(question: str, folded: str, standings: Sequence[Standing], now: datetime) -> tuple[list[Standing], str]:
     """The events under way that a question without names means, or else the kind of the one that nobody registered."""
     kinds = _kinds(folded)
+    if re.fullmatch(r"\W*(?:so|and|well|now|alors|et|donc)?\W*@0\W*", masked(question, Cast()).text):
+        return [], "election"
     live = [
         s
         for s in standings

@@ -104,9 +104,9 @@ def clearing(event: Event, before: Standing | None, at: datetime) -> datetime | 
     """When writing `event` takes away earlier calls: at once, where it names no outcome and either changes the state
     that was reached or leaves out an outcome that its operator had given. None: it takes nothing away.
 
-    What was cleared before stays cleared; see Events.put.
+    The same record written again changes nothing. What was cleared before stays cleared; see Events.put.
     """
-    if event.settled or before is None or not (before.calls or before.outcome):
+    if event.settled or before is None or event == before.event or not (before.calls or before.outcome):
         return None
     return at if event.state != before.state or before.event.settled else None
 
