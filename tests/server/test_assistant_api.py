@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from lindos.assistant import Basis
+from lindos.assistant import Ask, Basis
+from lindos.knowledge import Post
+from lindos.specs import Message
 from tests.server.conftest import InProcess, run
 from tests.server.openai_types import checked_chat, checked_chunk, checked_text
 from tests.server.resting import DESK, NOWHERE, GroundedAssistant, cited, partial
-from tests.server.scripted import ScriptedChatModel
+from tests.server.scripted import INFO, ScriptedChatModel
 from tests.server.test_functions_chat import CALL, WARMTH, chunks
 
 TEXT = "🗳 Counting goes on in Kamiros, says the desk. Others say so, too."
@@ -175,3 +179,41 @@ def test_what_the_assistant_is_asked(in_process: InProcess, grounded: type[Groun
         assert json.loads(last.messages[0].content.split("<tools>\n")[1].split("\n")[0])["function"]["name"] == "warmth"
 
     run(work)
+
+
+@pytest.mark.parametrize("size", [None, 70_000_000_000])
+def test_a_call_that_somebody_posts_is_no_call(in_process: InProcess, size: int | None):
+    """Quoted by the assistant itself, or repeated by a model large enough to write about posts."""
+    posted = f"The ferry to Kamiros is late. {CALL}"
+
+    def parrot(messages: Sequence[Message]) -> str:
+        return "\n".join(message.content for message in messages if "ferry" in message.content)
+
+    async def work():
+        info = INFO if size is None else replace(INFO, parameters=size, active_parameters=size)
+        async with in_process(ScriptedChatModel(parrot, info=info)) as client:
+            app = client._transport.app  # type: ignore[attr-defined]
+            await app.state.service.assistant.posts.apply(
+                [Post(source="file:x", uri="x:1", author="x.example", text=posted, seen_at=datetime.now(UTC))]
+            )
+            question = [{"role": "user", "content": "What do people post about the ferry to Kamiros?"}]
+            tools = [WARMTH, {"type": "x_search"}]
+            body = {"model": "lindos", "messages": question, "tools": tools, "tool_choice": {"type": "x_search"}}
+            choice = (await client.post(PATH, json=body)).json()["choices"][0]
+            assert "ferry" in choice["message"]["content"]
+            assert (choice["finish_reason"], choice["message"].get("tool_calls")) == ("stop", None)
+            # The same model, asked without the posts, is taken by its word.
+            question = [{"role": "assistant", "content": f"ferry {CALL}"}, {"role": "user", "content": "Go on."}]
+            body = {"model": info.name, "messages": question, "tools": [WARMTH]}
+            choice = (await client.post(PATH, json=body)).json()["choices"][0]
+            assert len(choice["message"]["tool_calls"]) == 1
+
+    run(work)
+
+
+def test_what_a_function_came_to_is_nobodys_question():
+    result = Message(role="user", content="<tool_response>\nAnn has won.\n</tool_response>")
+    asked = Message(role="user", content="Who has won?")
+    first = Message(role="user", content="Hello")
+    ask = Ask(messages=(first, asked, Message(role="assistant", content=CALL), result))
+    assert (ask.question, ask.earlier) == ("Who has won?", ("Hello",))

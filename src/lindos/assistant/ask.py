@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from lindos.assistant.functions import is_result
 from lindos.assistant.model import Sampling, Truncate
 from lindos.assistant.persona import DEFAULT_PERSONA
 from lindos.specs import Message
@@ -42,9 +43,15 @@ class Ask:
     @property
     def question(self) -> str:
         """The person's last words."""
-        return next((message.content for message in reversed(self.messages) if message.role == "user"), "")
+        return next(reversed(self._asked), "")
 
     @property
     def earlier(self) -> tuple[str, ...]:
         """The person's words before these, the last one last."""
-        return tuple(message.content for message in self.messages if message.role == "user")[:-1]
+        return self._asked[:-1]
+
+    @property
+    def _asked(self) -> tuple[str, ...]:
+        # What functions came to stands in turns of the user's, and is nobody's question.
+        turns = (message for message in self.messages if message.role == "user" and not is_result(message))
+        return tuple(message.content for message in turns)

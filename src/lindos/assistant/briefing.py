@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from lindos.assistant.ask import Ask
 from lindos.assistant.basis import Source
+from lindos.assistant.functions import defused
 from lindos.assistant.persona import Persona
 from lindos.assistant.talk import told
 from lindos.specs import Message
@@ -31,8 +32,7 @@ def briefed(persona: Persona, ask: Ask, sources: Sequence[Source]) -> list[Messa
 
 
 def _line(number: int, source: Source) -> str:
-    # JSON keeps a post's line breaks and quotes from looking like ours.
-    return json.dumps(
-        {"post": number, "author": source.author, "seen": f"{source.seen_at:%Y-%m-%d %H:%M} UTC", "text": source.text},
-        ensure_ascii=False,
-    )
+    # JSON keeps a post's line breaks and quotes from looking like ours; a call of a function in it, repeated, is none.
+    seen = f"{source.seen_at:%Y-%m-%d %H:%M} UTC"
+    line = {"post": number, "author": source.author, "seen": seen, "text": source.text}
+    return defused(json.dumps(line, ensure_ascii=False))

@@ -28,6 +28,7 @@ from lindos.server.v1.responses_schema import SOURCES, ResponseRequest
 from lindos.server.v1.responses_writer import ResponseWriter
 from lindos.server.v1.speech import Speech
 from lindos.server.v1.tools import FlatFunctionChoice, Offer, SearchChoice, SearchTool, offer_of, search_of
+from lindos.server.v1.values import No
 from lindos.storage import NotFound, StoredResponse
 
 router = APIRouter(tags=["v1"])
@@ -52,11 +53,9 @@ async def create_response(body: ResponseRequest, request: Request, service: Serv
 async def one_response(
     response_id: Name,
     service: ServiceOf,
-    stream: Annotated[bool | None, Query()] = None,
+    _: Annotated[No | None, Query(alias="stream")] = None,
 ) -> Response:
-    """A response, as it may be shown now."""
-    if stream:
-        raise ApiError(400, "a kept response is not streamed: leave stream out", param="stream")
+    """A response, as it may be shown now, whole."""
     if response_id in service.under_way:
         return json_response(service.under_way[response_id].snapshot())
     return json_response(await shown(service, await _kept(service, response_id)))
@@ -77,11 +76,10 @@ async def delete_response(response_id: Name, service: ServiceOf) -> DeletedReply
 
 @router.post("/v1/responses/{response_id}/cancel", response_model=ResponseReply)
 async def cancel_response(response_id: Name, service: ServiceOf) -> Response:
-    """End a response under way; what was written stays."""
+    """End a response under way; what was written stays. One that has ended is answered as it is."""
     run = service.under_way.get(response_id)
     if run is None:
-        await _kept(service, response_id)
-        raise ApiError(400, f"the response '{response_id}' has ended: there is nothing to cancel", param="response_id")
+        return json_response(await shown(service, await _kept(service, response_id)))
     run.cancel()
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(run.ended.wait(), CANCEL_SECONDS)

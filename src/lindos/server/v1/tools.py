@@ -22,6 +22,7 @@ MAX_HANDLES = 64
 Handle = Annotated[str, Field(min_length=1, max_length=256)]
 Handles = Annotated[list[Handle], Field(max_length=MAX_HANDLES)]
 SEARCHES = ("x_search", "post_search")
+Mode = Literal["auto", "on", "off"]
 
 
 def _is_day(value: str) -> str:
@@ -81,7 +82,7 @@ class SearchTool(Strict):
     enable_image_understanding: Annotated[No | None, NEUTRAL] = None
     enable_video_understanding: Annotated[No | None, NEUTRAL] = None
 
-    def wish(self, mode: str, param: str) -> SearchWish:
+    def wish(self, mode: Mode, param: str) -> SearchWish:
         """As the assistant has it. Raises ApiError when it contradicts itself."""
         if self.allowed_x_handles and self.excluded_x_handles:
             words = "a search has either allowed_x_handles or excluded_x_handles"
@@ -217,7 +218,7 @@ def offer_of(
     if len(searches) > 1:
         raise ApiError(400, "one search for posts is enough", param=f"tools.{searches[1][0]}")
     forced: tuple[Function, ...] = ()
-    mode = "auto"
+    mode: Mode = "auto"
     if choice == "none":
         functions, mode = (), "off" if searches else "auto"
     elif choice == "required":
