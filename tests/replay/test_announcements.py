@@ -50,11 +50,12 @@ def partial(rng: random.Random, r: Race) -> Timeline:
 
 @pytest.mark.parametrize("place", [0, 1])
 def test_every_wording_is_held_while_votes_are_counted(place):
-    """Each wording once, with a question of its own: what the model says to it is all that differs."""
+    """Each wording once, for one of two sides, with a question of its own."""
     rng = random.Random(100 + place)
     r = race(rng)
     side, total = r.sides[place], Verdict()
-    wanted = announcements()
+    wanted = announcements()[place::2]
+    many = len(wanted)
     rng.shuffle(wanted)
     while wanted:
         timeline, later = partial(rng, r), []
@@ -66,19 +67,20 @@ def test_every_wording_is_held_while_votes_are_counted(place):
                 timeline.ask(question, filled(template, r, side, lang), side.name, about=r.id)
         total.add(play(timeline))
         wanted = later
-    assert total.gated == len(announcements())
+    assert total.gated == many >= 150
     check(total)
     forms_right(total)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("quorum", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("kind", "quorum"), [("election", 1), ("election", 2), ("election", 3), *((kind, 2) for kind in KINDS[1:])]
+)
 def test_through_all_phases(kind, quorum):
     total = Verdict()
-    for seed in range(3 if kind == "election" else 1):
+    for seed in range(2 if kind == "election" else 1):
         rng = random.Random(f"{kind}/{quorum}/{seed}")
         r = race(rng, kind)
-        total.add(play(phases(Timeline(r, rng, quorum=quorum), announcing(r, rng, 6))))
+        total.add(play(phases(Timeline(r, rng, quorum=quorum), announcing(r, rng, 3))))
     assert total.after_quorum > 0
     check(total)
     forms_right(total)
@@ -86,16 +88,14 @@ def test_through_all_phases(kind, quorum):
 
 @pytest.mark.parametrize("trick", ["siblings", "awkward", "place"])
 def test_names_that_mislead(trick):
-    total = Verdict()
-    for seed in range(3):
-        rng = random.Random(f"{trick}/{seed}")
-        r = race(rng, trick=trick)
-        total.add(play(phases(Timeline(r, rng), announcing(r, rng, 5))))
-    check(total)
-    forms_right(total)
+    rng = random.Random(trick)
+    r = race(rng, trick=trick)
+    verdict = play(phases(Timeline(r, rng), announcing(r, rng, 3)))
+    check(verdict)
+    forms_right(verdict)
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(st.integers(0, 2**32), st.integers(1, 14), st.sampled_from(KINDS), st.integers(1, 3))
 def test_whatever_happens_in_whatever_order(seed, moves, kind, quorum):
     rng = random.Random(seed)
@@ -106,7 +106,7 @@ def test_whatever_happens_in_whatever_order(seed, moves, kind, quorum):
 
 
 @pytest.mark.slow
-@settings(max_examples=1500)
+@settings(max_examples=1200)
 @given(st.integers(0, 2**32), st.integers(1, 30), st.sampled_from(KINDS), st.integers(1, 3))
 def test_whatever_happens_at_length(seed, moves, kind, quorum):
     rng = random.Random(seed)
@@ -123,14 +123,14 @@ def test_disguised_wordings_are_held(disguise):
     side = rng.choice(r.sides)
     timeline = partial(rng, r)
     whole = [a for a in announcements() if not a[1].startswith("bare")]
-    for lang, group, template in rng.sample(whole, 40):
+    for lang, group, template in rng.sample(whole, 8):
         question = filled(rng.choice(questions("election", lang, group)), r, side, "fr" if lang == "fr" else "en")
         if question not in timeline.replies:
             timeline.ask(question, disguise(filled(template, r, side, lang), rng), side.name, about=r.id)
     check(play(timeline))
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(st.integers(0, 2**32), st.lists(st.sampled_from(DISGUISES), min_size=1, max_size=3))
 def test_disguises_upon_disguises(seed, worn):
     rng = random.Random(seed)
@@ -166,16 +166,31 @@ def spoken(seed: int, many: int) -> Timeline:
 
 def test_announcements_put_together_from_parts_are_held():
     total = Verdict()
-    for seed in range(8):
-        total.add(play(spoken(seed, 40)))
+    for seed in range(4):
+        total.add(play(spoken(seed, 30)))
     check(total)
 
 
-@settings(max_examples=40)
+@settings(max_examples=10)
 @given(st.integers(0, 2**32))
 def test_any_announcement_put_together_is_held(seed):
     verdict = play(spoken(seed, 4))
     assert not verdict.of("premature"), report(verdict, "premature")
+
+
+@pytest.mark.slow
+def test_every_wording_in_every_disguise_is_held():
+    rng, total = random.Random(14), Verdict()
+    for disguise in DISGUISES:
+        r = race(rng)
+        timeline = partial(rng, r)
+        for lang, group, template in announcements():
+            side = rng.choice(r.sides)
+            question = filled(rng.choice(questions("election", lang, group)), r, side, "fr" if lang == "fr" else "en")
+            if question not in timeline.replies and not group.startswith("bare"):
+                timeline.ask(question, disguise(filled(template, r, side, lang), rng), side.name, about=r.id)
+        total.add(play(timeline))
+    check(total)
 
 
 @pytest.mark.slow
@@ -194,7 +209,7 @@ def test_questions_that_name_no_race():
     groups = ("blunt", "indirect", "loser", "surface hedge", "fake source")
     english = [template for lang, group, template in announcements() if lang == "en" and group in groups]
     whole = [t for t in english if "{P}" in t and ("{X}" in t or "{Y}" in t)]
-    for _ in range(6):
+    for _ in range(2):
         timeline.replies.clear()
         for question in (*asks.VAGUE, *VAGUER):
             reply = filled(rng.choice(whole), r, side, "en")

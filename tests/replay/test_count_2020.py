@@ -61,14 +61,13 @@ def test_the_judge_agrees_with_right_answers_on_the_count(states):
 @pytest.mark.parametrize("quorum", [1, 2])
 @pytest.mark.parametrize("state", CALLS)
 def test_called_states(states, state, quorum):
-    check(play(night(state, some_of(states[state], state, 8), quorum, quorum=quorum)))
+    check(play(night(state, some_of(states[state], state, 6), quorum, quorum=quorum)))
 
 
-def test_all_states(states):
+def test_states_that_nobody_called(states):
     total = Verdict()
-    for state, found in states.items():
-        if state not in CALLS:
-            total.add(play(night(state, some_of(found, state, 1), 3)))
+    for state in [s for s in states if s not in CALLS][::4]:
+        total.add(play(night(state, some_of(states[state], state, 2), 3)))
     check(total)
 
 
