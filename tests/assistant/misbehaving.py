@@ -95,7 +95,7 @@ async def serving(handle: Handle, models: Any = "tiny", port: int = 0) -> AsyncI
             server.writers.discard(writer)
             writer.close()
 
-    listening = await asyncio.start_server(connected, "127.0.0.1", port)
+    listening = await asyncio.start_server(connected, "127.0.0.1", port, backlog=1000)
     server = Server(f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1", handle, models)
     server.listening = listening
     try:

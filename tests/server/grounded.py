@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
-from lindos.assistant import Ask, Assistant, AssistantAnswer, Basis, Citation, Cut, EventBasis, Source, Standing
+from lindos.assistant import Ask, Assistant, AssistantAnswer, Basis, Chunk, Citation, Cut, EventBasis, Source, Standing
 from lindos.assistant.gate import Gate
 from lindos.assistant.settlement.wording import Told
 from lindos.knowledge import Hit, Post, PostQuery, Posts
@@ -91,6 +93,22 @@ class GroundedGate(Gate):
         return ""
 
 
+class HeldAnswer(ScriptedAnswer):
+    """Goes no further than a test lets it."""
+
+    def __init__(self, text: str, model: ScriptedChatModel, allowed: Callable[[], float]) -> None:
+        super().__init__(text, model.pause, model.answer_fault, model.piece)
+        self._allowed = allowed
+        self._said = 0
+
+    async def __anext__(self) -> Chunk:
+        while self._said >= self._allowed() and not self.cancelled:
+            await asyncio.sleep(0.01)
+        chunk = await super().__anext__()
+        self._said += len(chunk.text)
+        return chunk
+
+
 class GroundedAssistant(Assistant):
     """`script` makes text and basis from the question."""
 
@@ -99,6 +117,8 @@ class GroundedAssistant(Assistant):
         self.scripted = model
         self.script = script
         self.asked: list[Ask] = []
+        self.allowed = math.inf
+        """How many characters of an answer are said for now."""
         self.deleted: set[str] = set()
         self.edited: set[str] = set()
         self.moved: set[str] = set()
@@ -108,7 +128,7 @@ class GroundedAssistant(Assistant):
     async def answer(self, ask: Ask) -> AssistantAnswer:
         self.asked.append(ask)
         text, basis = self.script(ask.messages[-1].content)
-        inner = ScriptedAnswer(text, self.scripted.pause, self.scripted.answer_fault, self.scripted.piece)
+        inner = HeldAnswer(text, self.scripted, lambda: self.allowed)
         self.scripted.answers.append(inner)
         return AssistantAnswer(basis.model_copy(update={"cut": ()}), Told(), inner, GroundedGate(basis))
 

@@ -33,11 +33,11 @@ def api(server: Served) -> Iterator[OpenAI]:
 
 
 def chat(api: OpenAI, **more):
-    return api.chat.completions.create(**{"model": "lindos", "messages": HELLO, "max_tokens": 12, "seed": 5, **more})
+    return api.chat.completions.create(**{"model": "tiny", "messages": HELLO, "max_tokens": 12, "seed": 5, **more})
 
 
 def text(api: OpenAI, **more):
-    return api.completions.create(**{"model": "lindos", "prompt": "Once upon", "max_tokens": 12, "seed": 5, **more})
+    return api.completions.create(**{"model": "tiny", "prompt": "Once upon", "max_tokens": 12, "seed": 5, **more})
 
 
 def listed(reply) -> list[ChatCompletionTokenLogprob]:
@@ -173,7 +173,7 @@ def test_whose_request_it_is_and_how_urgent_reaches_the_model(in_process):
         model = ScriptedChatModel("Well.")
         async with in_process(model) as client:
             for more in ({}, {"user": "ann"}, {"user": "ann", "safety_identifier": "bob", "priority": 3}):
-                body = {"model": "lindos", "messages": HELLO, **more}
+                body = {"model": "scripted", "messages": HELLO, **more}
                 assert (await client.post("/v1/chat/completions", json=body)).status_code == 200
             body = {"model": "lindos", "prompt": "x", "user": "eve", "priority": -2}
             assert (await client.post("/v1/completions", json=body)).status_code == 200

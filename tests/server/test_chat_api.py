@@ -10,11 +10,13 @@ import pytest
 from openai import OpenAI
 from openai.types.chat import ChatCompletionChunk
 
-from lindos.server.v1.schema import ChatMessage, ChatRequest, CompletionRequest
+from lindos.server.v1.messages import AssistantMessage, SystemMessage, ToolMessage, UserMessage
+from lindos.server.v1.schema import ChatRequest, CompletionRequest
 from tests.server.conftest import MOST
 from tests.server.served import Served
 
 HELLO = [{"role": "user", "content": "How are you today?"}]
+CALL = {"id": "call_1", "type": "function", "function": {"name": "warmth", "arguments": "{}"}}
 
 
 @pytest.fixture
@@ -24,7 +26,7 @@ def api(server: Served) -> Iterator[OpenAI]:
 
 
 def chat(api: OpenAI, **more):
-    return api.chat.completions.create(**{"model": "lindos", "messages": HELLO, "max_tokens": 12, "seed": 5, **more})
+    return api.chat.completions.create(**{"model": "tiny", "messages": HELLO, "max_tokens": 12, "seed": 5, **more})
 
 
 def test_a_whole_answer(api: OpenAI):
@@ -117,7 +119,7 @@ def test_text_parts_and_developer_messages(api: OpenAI):
 
 
 def test_completions(api: OpenAI):
-    arguments = {"model": "lindos", "prompt": "Once upon a time", "seed": 3, "temperature": 1.0}
+    arguments = {"model": "tiny", "prompt": "Once upon a time", "seed": 3, "temperature": 1.0}
     reply = api.completions.create(**arguments)
     assert reply.usage is not None
     assert reply.usage.completion_tokens <= 16  # OpenAI's default
@@ -126,7 +128,7 @@ def test_completions(api: OpenAI):
 
 
 def test_several_prompts_are_answered_in_their_order(api: OpenAI):
-    arguments = {"model": "lindos", "seed": 3, "temperature": 1.0, "n": 2, "max_tokens": 8}
+    arguments = {"model": "tiny", "seed": 3, "temperature": 1.0, "n": 2, "max_tokens": 8}
     prompts = ["Once upon a time", "Water boils when the"]
     alone = [api.completions.create(prompt=prompt, **arguments) for prompt in prompts]
     together = api.completions.create(prompt=prompts, **arguments)
@@ -143,7 +145,7 @@ def test_several_prompts_are_answered_in_their_order(api: OpenAI):
 
 def test_more_prompts_than_the_engine_holds_take_turns(api: OpenAI, client: httpx.Client):
     prompts = [f"Once upon a time there were {number}" for number in range(3 * MOST)]
-    arguments = {"model": "lindos", "seed": 3, "temperature": 1.0, "max_tokens": 6}
+    arguments = {"model": "tiny", "seed": 3, "temperature": 1.0, "max_tokens": 6}
     together = api.completions.create(prompt=prompts, **arguments)
     assert [choice.index for choice in together.choices] == list(range(3 * MOST))
     for number in (0, MOST, 3 * MOST - 1):
@@ -153,7 +155,7 @@ def test_more_prompts_than_the_engine_holds_take_turns(api: OpenAI, client: http
     for chunk in api.completions.create(prompt=prompts, stream=True, **arguments):
         streamed[chunk.choices[0].index] += chunk.choices[0].text
     assert streamed == [choice.text for choice in together.choices]
-    body = {"model": "lindos", "prompt": [*prompts[:-1], "ships " * 9000]}
+    body = {"model": "tiny", "prompt": [*prompts[:-1], "ships " * 9000]}
     refused = client.post("/v1/completions", json=body)  # found out when its turn comes
     assert (refused.status_code, refused.json()["error"]["code"]) == (400, "context_length_exceeded")
 
@@ -184,8 +186,14 @@ def test_every_answer_has_an_id_and_its_time(client: httpx.Client):
 def test_explicit_nulls_are_as_good_as_nothing(client: httpx.Client):
     needed = {"model": "tiny", "messages": HELLO, "max_tokens": 2}
     nulls = dict.fromkeys(set(ChatRequest.model_fields) - set(needed))
-    message = {**dict.fromkeys(ChatMessage.model_fields), **HELLO[0]}
-    reply = client.post("/v1/chat/completions", json={**nulls, **needed, "messages": [message]})
+    turns = [
+        (SystemMessage, {"role": "system", "content": "Be brief."}),
+        (UserMessage, HELLO[0]),
+        (AssistantMessage, {"role": "assistant", "tool_calls": [CALL]}),
+        (ToolMessage, {"role": "tool", "content": "18", "tool_call_id": CALL["id"]}),
+    ]
+    messages = [{**dict.fromkeys(kind.model_fields), **turn} for kind, turn in turns]
+    reply = client.post("/v1/chat/completions", json={**nulls, **needed, "messages": messages})
     assert reply.status_code == 200, reply.text
     nulls = dict.fromkeys(set(CompletionRequest.model_fields) - {"model", "prompt"})
     reply = client.post("/v1/completions", json={**nulls, "model": "tiny", "prompt": "A"})
@@ -207,9 +215,7 @@ def test_values_that_change_nothing_are_taken(client: httpx.Client):
 
 
 UNSUPPORTED = {
-    "tools": [{"type": "function", "function": {"name": "f"}}],
     "functions": [{"name": "f"}],
-    "tool_choice": "required",
     "response_format": {"type": "xml"},
     "audio": {"voice": "any", "format": "wav"},
     "modalities": ["text", "audio"],
@@ -219,7 +225,6 @@ UNSUPPORTED = {
     "service_tier": "flex",
     "prediction": {"type": "content", "content": "x"},
     "web_search_options": {},
-    "parallel_tool_calls": True,
     "verbosity": "low",
 }
 
@@ -253,7 +258,10 @@ WRONG = [
     ({"stop": ""}, "stop"),
     ({"stream_options": {"include_usage": True}}, "stream_options"),
     ({"messages": []}, "messages"),
-    ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0.role"),
+    ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0.tool_call_id"),
+    ({"messages": [{"role": "tool", "content": "x", "tool_call_id": "y"}]}, "messages"),
+    ({"messages": [{"role": "function", "content": "x"}]}, "messages.0.role"),
+    ({"messages": ["x"]}, "messages.0.role"),
     ({"messages": [{"role": "user"}]}, "messages.0.content"),
     ({"messages": [{"role": "user", "content": None}]}, "messages.0.content"),
     ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]}, "messages.0.content.0"),

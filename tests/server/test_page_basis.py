@@ -14,8 +14,8 @@ from lindos.assistant import Basis, Cut, Standing
 from lindos.knowledge import Post
 from lindos.server import Settings
 from lindos.server.page.basis import basis_view, kept, mark, places, unkept, with_graves
-from tests.server.events import ask, create, shown
-from tests.server.grounded import NIGHT, Following, Given, election, give, grounded, source
+from tests.server.events import ask, create, parsed, shown
+from tests.server.grounded import NIGHT, Following, Given, GroundedGate, election, give, grounded, source
 from tests.server.scripted import ScriptedChatModel
 from tests.server.served import served
 
@@ -81,6 +81,34 @@ def test_an_answer_comes_with_its_sources_and_citations(given: Given, client: ht
     assert last(client, conversation) == answer
     assert client.get(f"/api/messages/{answer['id']}").json() == answer
     assert [(one.persona, one.messages[-1].content) for one in given.assistant.asked] == [("regular", "Who won?")]
+
+
+def test_what_was_never_written_cites_nothing(given: Given, client: httpx.Client, monkeypatch: pytest.MonkeyPatch):
+    """An assistant may know all citations of a text before its first word is out."""
+    feed = GroundedGate.feed
+
+    def at_once(gate: GroundedGate, text: str) -> str:
+        feed(gate, text)
+        gate.citations = list(NIGHTLY[1].citations)
+        return text
+
+    monkeypatch.setattr(GroundedGate, "feed", at_once)
+    given.assistant.scripted.pause = 0.05
+    conversation = create(client)
+    path = f"/api/conversations/{conversation}/messages"
+    with client.stream("POST", path, json={"text": "Who won?"}) as response:
+        text = ""
+        for piece in response.iter_text():
+            text += piece
+            if text.count("event: patch") == 2:
+                number = parsed(text[: text.index("\n\n") + 2])[0][1]["answer"]["id"]
+                client.post(f"/api/messages/{number}/stop")
+    answer = parsed(text)[-1][1]["answer"]
+    assert answer["state"] == "stopped"
+    assert answer["blocks"] == shown(parsed(text))
+    row = given.server.run(given.server.service.conversations.message(answer["id"]))
+    assert [one for one in unkept(row.basis).citations if one.end > len(row.content)] == []
+    assert ("cite" in "".join(answer["blocks"])) == (len(answer["text"]) >= 31)
 
 
 def test_an_answer_that_rests_on_nothing_shows_nothing(client: httpx.Client):

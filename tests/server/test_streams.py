@@ -222,7 +222,7 @@ def test_what_the_model_is_told(in_process: InProcess):
         async with in_process(model, temperature=0.3) as client:
             body = {**ASK, "stream": False, "top_k": 7, "seed": -1, "stop": "x", "max_tokens": 5, "n": 2}
             assert (await client.post("/v1/chat/completions", json=body)).status_code == 200
-            assert (await client.post("/v1/completions", json={"model": "lindos", "prompt": "p"})).status_code == 200
+            assert (await client.post("/v1/completions", json={"model": "scripted", "prompt": "p"})).status_code == 200
         one, two, raw = (asked["sampling"] for asked in model.asked)
         assert (one.temperature, one.top_p, one.top_k, one.seed, one.stop, one.max_tokens) == (
             0.3,

@@ -79,6 +79,7 @@ ANSWERS: dict[str, Grounded] = {
         [source(f"s{n}.example", f"This is fact {n} of six.", minutes=n) for n in range(1, 7)],
         {f"Fact {n}.": f"s{n}.example" for n in range(1, 7)},
     ),
+    "undeclared": grounded("Of that I know nothing for sure.", form="unknown", as_of=NIGHT),
     "refused": grounded("I will not help to find where somebody lives.", refused="doxxing"),
 }
 

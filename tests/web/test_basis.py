@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -24,13 +25,6 @@ SMALL = {**PHONE, "viewport": {"width": 360, "height": 740}}
 def night(tmp_path: Path) -> Iterator[Given]:
     settings = Settings(port=0, data=tmp_path, personas=Path("nowhere"))
     with served(settings, lambda: ScriptedChatModel("plain", piece=40)) as server:
-        yield give(server, script)
-
-
-@pytest.fixture
-def slow(tmp_path: Path) -> Iterator[Given]:
-    settings = Settings(port=0, data=tmp_path, personas=Path("nowhere"))
-    with served(settings, lambda: ScriptedChatModel("plain", piece=6, pause=0.05)) as server:
         yield give(server, script)
 
 
@@ -156,6 +150,17 @@ def test_it_is_told_how_far_an_event_is_settled(visit: Visit, night: Given, ques
         assert page.locator(".turn.assistant h3 + .said > .verdicts + .prose").count() == 1, "heard before the words"
 
 
+def test_an_event_that_nobody_registered_is_unknown(visit: Visit, night: Given):
+    with visit(night.server) as visitor:
+        page = tonight(visitor)
+        visitor.ask("Undeclared")
+        assert page.inner_text(".verdict").split("\n") == ["Unknown", "as of 21:14 UTC"]
+        assert page.inner_text("#announcer").startswith("Unknown, as of 21:14 UTC. ")
+        assert page.is_visible("#persona >> text=humour off")
+        visitor.ask("angle")
+        assert page.inner_text(".verdict >> nth=1") == "as of 21:14 UTC", "what is no event has a time alone"
+
+
 def test_the_day_is_told_where_it_is_not_today(visit: Visit, night: Given):
     with visit(night.server) as visitor:
         page = tonight(visitor, minutes=100)
@@ -247,16 +252,25 @@ def test_nothing_is_said_or_touched_while_nothing_changes(visit: Visit, night: G
         assert page.locator("[aria-live] #posts, #posts [aria-live], #posts [role=status]").count() == 0
 
 
-def test_sources_and_citations_come_as_the_answer_grows(visit: Visit, slow: Given):
-    with visit(slow.server) as visitor:
+def begin(given: Given, page: Page, allowed: float) -> None:
+    """Ask, and have so many characters of the answer said."""
+    given.assistant.allowed = allowed
+    page.fill("#question", "Who won?")
+    page.keyboard.press("Enter")
+
+
+def test_sources_and_citations_come_as_the_answer_grows(visit: Visit, night: Given):
+    with visit(night.server) as visitor:
         page = tonight(visitor)
-        page.fill("#question", "Who won?")
-        page.keyboard.press("Enter")
+        begin(night, page, 0)
         page.wait_for_selector(".sources-found >> text=Found 4 posts")
         assert page.inner_text(".verdict-form") == "Partial"
+        assert page.locator(".turn.waiting .cite").count() == 0
+        night.assistant.allowed = len(LEADS) + 1
         page.wait_for_selector(".turn.writing .cite")
-        assert page.get_attribute(".cite >> nth=0", "aria-label") == "Source 1: @count.portellery.example"
         page.wait_for_selector(".turn.writing .sources-found >> text=Reading 3 more posts")
+        assert page.get_attribute(".cite >> nth=0", "aria-label") == "Source 1: @count.portellery.example"
+        night.assistant.allowed = math.inf
         visitor.answered()
         assert page.locator(".cite").count() == 3
         assert page.locator(".sources-found").count() == 0
@@ -266,17 +280,16 @@ def test_sources_and_citations_come_as_the_answer_grows(visit: Visit, slow: Give
         assert page.inner_html("#thread .prose") == whole
 
 
-def test_an_answer_that_is_stopped_keeps_what_it_rests_on(visit: Visit, slow: Given):
-    with visit(slow.server) as visitor:
+def test_an_answer_that_is_stopped_keeps_what_it_rests_on(visit: Visit, night: Given):
+    with visit(night.server) as visitor:
         page = tonight(visitor)
-        page.fill("#question", "Who won?")
-        page.keyboard.press("Enter")
+        begin(night, page, len(LEADS) + 1)
         page.wait_for_selector(".turn.writing .cite")
         page.keyboard.press("Escape")
         visitor.answered()
         for _ in range(2):
             assert "You stopped this answer." in page.inner_text(".said")
-            assert page.locator(".sources-cited .source").count() >= 1
+            assert page.locator(".sources-cited .source").count() == 1
             assert page.inner_text(".verdict-form") == "Partial"
             assert page.inner_text(".prose").startswith(LEADS.replace("**", "")[:20])
             page.reload()
@@ -333,16 +346,16 @@ def test_words_stand_out_from_their_ground(visit: Visit, night: Given, scheme: s
         assert contrast(*page.evaluate(COLOURS, ".cite.lit")) >= 4.5
 
 
-def test_without_motion_nothing_moves(visit: Visit, slow: Given):
-    with visit(slow.server, reduced_motion="reduce") as visitor:
+def test_without_motion_nothing_moves(visit: Visit, night: Given):
+    with visit(night.server, reduced_motion="reduce") as visitor:
         page = tonight(visitor)
-        page.fill("#question", "Who won?")
-        page.keyboard.press("Enter")
+        begin(night, page, 0)
         page.wait_for_selector(".sources-found")
         moving = """() => [...document.querySelectorAll("*")].flatMap(e => [e, "::before", "::after"].map(part =>
             getComputedStyle(e, part === e ? null : part))).filter(s =>
             parseFloat(s.animationDuration) > 0.01 || parseFloat(s.transitionDuration) > 0.01).length"""
         assert page.evaluate(moving) == 0
+        night.assistant.allowed = math.inf
         visitor.answered()
         page.click(".cite >> nth=0")
         assert page.evaluate("document.activeElement.dataset.number") == "1"

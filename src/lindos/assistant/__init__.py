@@ -28,6 +28,8 @@ from lindos.assistant.model import (
     writes_itself,
 )
 from lindos.assistant.persona import DEFAULT_PERSONA, Persona, personas
+from lindos.assistant.policy import Policy, Verdict
+from lindos.assistant.policy_report import Report, check_policy
 from lindos.assistant.replicas import Replicas
 from lindos.assistant.settlement import Event, Events
 from lindos.assistant.talk import chat_sampling, told
@@ -57,8 +59,10 @@ __all__ = [
     "Loading",
     "ModelInfo",
     "Persona",
+    "Policy",
     "QueueFull",
     "Replicas",
+    "Report",
     "RequestError",
     "Sampling",
     "SearchWish",
@@ -69,8 +73,10 @@ __all__ = [
     "UpstreamChatModel",
     "UpstreamOptions",
     "Usage",
+    "Verdict",
     "bundled_model",
     "chat_sampling",
+    "check_policy",
     "connect",
     "find_model",
     "key_from",

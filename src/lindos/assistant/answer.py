@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from lindos.assistant.basis import Basis, Citation
 from lindos.assistant.gate import Gate
-from lindos.assistant.model import Answer, Chunk, Finish, Timing, Usage
+from lindos.assistant.model import Answer, Chunk, EngineError, Finish, Timing, Usage
 from lindos.assistant.settlement.wording import Told
 
 
@@ -28,6 +28,7 @@ class AssistantAnswer:
         self._opened = not told.text
         self._ended = False
         self._cancelled = False
+        self._fault: EngineError | None = None
         self._note()
 
     @property
@@ -73,13 +74,27 @@ class AssistantAnswer:
         if self._inner is None or self._gate is None:
             self._ended = True
             return Chunk("", (), time.monotonic() - self._started, self.finish, self.usage, self.timing)
-        chunk = await anext(self._inner)
+        if self._fault is not None:
+            raise self._fault
+        try:
+            chunk = await anext(self._inner)
+        except EngineError as fault:
+            return self._last_words(fault)
         text = self._gate.feed(chunk.text)
         if chunk.finish is not None:
             text += self._gate.finish()
             self._ended = True
         self._note()
         return Chunk(text, chunk.ids, chunk.seconds, chunk.finish, chunk.usage, chunk.timing)
+
+    def _last_words(self, fault: EngineError) -> Chunk:
+        """What may be shown of what a model said before it gave up; the fault is raised next."""
+        self._fault = fault
+        text = self._gate.finish() if self._gate is not None else ""
+        self._note()
+        if not text:
+            raise fault
+        return Chunk(text, (), time.monotonic() - self._started)
 
     def _note(self) -> None:
         if self._gate is not None:

@@ -113,6 +113,8 @@ class Assistant:
             return None
         if wish.mode == "auto" and (topic.intent in ("fiction", "translation") or not asks_of_the_world(ask.question)):
             return None
+        if wish.mode == "auto" and not await self.posts.count():
+            return None  # a store without posts is none: the model answers as it can
         query = PostQuery(
             text=ask.question,
             since=wish.since,

@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
 from lindos.specs import Spec, SpecError
 
 DEFAULT_PERSONA = "direct"
 _BUILT_IN = Path(__file__).with_name("personas")
 
+DEFAULT_LANGUAGE = "en"
+
+Language = Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}$")]
+System = Annotated[str, StringConstraints(strip_whitespace=True, max_length=8000)]
 Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 
 
@@ -25,8 +29,31 @@ class Persona(Spec):
     title: Line
     """What the choice is called."""
     description: Annotated[str, StringConstraints(strip_whitespace=True, max_length=500)] = ""
-    system: Annotated[str, StringConstraints(strip_whitespace=True, max_length=8000)] = ""
-    """The system message. Keep it short for a small model: it was trained on one sentence."""
+    system: System = ""
+    """The system message. Keep it short for a small model: it was trained on one sentence.
+
+    In a file it may be a table by language (`system.en`, `system.fr`): English stands here, or the first where there is
+    none, and all of them in `systems`.
+    """
+    systems: dict[Language, System] = Field(default_factory=dict)
+    """The system message by language."""
+    humour: bool = False
+    """Whether it jokes. Whatever is said of events under way is sober all the same."""
+
+    def system_in(self, language: str) -> str:
+        """The system message for answers in a language."""
+        return self.systems.get(language, self.system)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_language(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or not isinstance(data.get("system"), dict):
+            return data
+        texts = data["system"]
+        if not texts:
+            raise ValueError("system is an empty table: give it a text, or one by language (en, fr, ...)")
+        first = texts.get(DEFAULT_LANGUAGE, next(iter(texts.values())))
+        return {**data, "system": first, "systems": {**texts, **data.get("systems", {})}}
 
 
 def personas_directory() -> Path:

@@ -12,7 +12,7 @@ from lindos.assistant.settlement.words import fold, sentence_ends
 CALL_OPEN, CALL_CLOSE = "<tool_call>", "</tool_call>"
 """Between these a model writes the call of a function; see functions.py."""
 
-LONGEST = 4000
+LONGEST = 1000
 """Characters of a sentence that is waited for; a longer one is judged in parts."""
 
 
@@ -79,7 +79,7 @@ class Sentences:
 
     def _let_words(self, begin: Callable[[str], None]) -> None:
         """Show the words that are whole, up to the first risky one."""
-        for found in _WORD_AND_SPACE.finditer(self._text, self._shown):
+        while found := _WORD_AND_SPACE.match(self._text, self._shown):
             if self._is_risky(found.group()):
                 self._held = True
                 return
@@ -98,4 +98,5 @@ class Sentences:
         )
 
 
-_WORD_AND_SPACE = re.compile(r"\S*\s+(?=\S|$)")
+# Possessive: a text without spaces must not be gone through again for every place in it.
+_WORD_AND_SPACE = re.compile(r"\S*+\s++")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from lindos.assistant.model import ModelInfo, Sampling
-from lindos.assistant.persona import Persona
+from lindos.assistant.persona import DEFAULT_LANGUAGE, Persona
 from lindos.specs import Message
 
 TEMPERATURE = 0.7
@@ -13,9 +13,13 @@ TOP_P = 0.95
 ANSWER_TOKENS = 1024
 
 
-def told(persona: Persona, messages: Iterable[Message]) -> list[Message]:
-    """The persona's words, then the conversation; answers that failed before their first word say nothing."""
-    system = [Message(role="system", content=persona.system)] if persona.system else []
+def told(persona: Persona, messages: Iterable[Message], language: str = DEFAULT_LANGUAGE) -> list[Message]:
+    """The persona's words, then the conversation; answers that failed before their first word say nothing.
+
+    `language` chooses among the persona's words. A small model knows the English ones only.
+    """
+    words = persona.system_in(language)
+    system = [Message(role="system", content=words)] if words else []
     return [*system, *(message for message in messages if message.content)]
 
 

@@ -19,6 +19,7 @@ VERBS = {
     "chat": "Talk to a model, in the browser or the terminal.",
     "plan": "Say what training or installing a model takes.",
     "serve": "Serve a model: an OpenAI-compatible API and the chat page.",
+    "posts": "Follow what people post, and search it.",
     "batch": "Answer thousands of prompts from a file.",
     "events": "Register events whose outcome nobody may announce early.",
     "assistant": "Try the assistant on a timeline.",

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Select, and_, func, literal_column, not_, or_, select
+from sqlalchemy import ColumnElement, Row, Select, and_, func, literal_column, not_, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from lindos.knowledge.names import Places, places
 from lindos.knowledge.post import Post
-from lindos.knowledge.ranking import Shares, relevance, sought
-from lindos.knowledge.records import POST_COLUMNS, SERIAL_BITS, chunks, clean, first_id, moment, post_of
+from lindos.knowledge.ranking import Shares, Sought, fused, relevance, sought
+from lindos.knowledge.records import POST_COLUMNS, SERIAL_BITS, clean, first_id, moment, post_of
 from lindos.knowledge.wordindex import Scope, WordIndex, freshness
 from lindos.knowledge.words import question_words
-from lindos.storage.post_tables import AUTHORS, POSTS
+from lindos.storage.post_tables import AUTHORS, POSTS, STATE, STATE_ID
 
-FEWEST_CANDIDATES = 100
+if TYPE_CHECKING:
+    from lindos.knowledge.meaning import Meaning
+
+FEWEST_CANDIDATES = 60
 """Posts that are ranked word by word, at least, where there are so many."""
 _SAMPLES, _SAMPLE = 16, 256
 _LAST = (1 << 63) - 1
@@ -95,6 +98,24 @@ def _among(name: ColumnElement[Any], meant: Places) -> ColumnElement[bool]:
     return or_(name.in_(meant.equal), *(and_(name >= low, name < high) for low, high in meant.ranges))
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How much there is to search."""
+
+    posts: int
+    """How many posts there ever were."""
+    living: int
+    newest: int
+    """The id of the newest post."""
+
+
+async def standing(connection: AsyncConnection) -> Standing:
+    newest = select(func.max(POSTS.c.id)).scalar_subquery()
+    asked = select(STATE.c.posts, STATE.c.living, newest).where(STATE.c.id == STATE_ID)
+    posts, living, last = (await connection.execute(asked)).one()
+    return Standing(posts, living, last or 0)
+
+
 async def measure(connection: AsyncConnection) -> list[str]:
     """Texts of living posts from all times, to measure words on."""
     living = select(POSTS.c.text).where(POSTS.c.deleted_at.is_(None)).order_by(POSTS.c.id)
@@ -110,53 +131,95 @@ async def measure(connection: AsyncConnection) -> list[str]:
     return texts
 
 
-class Search:
-    """One search for words."""
+Scored = tuple[float, Row[Any]]
 
-    def __init__(self, connection: AsyncConnection, index: WordIndex, shares: Shares, posts: int) -> None:
+
+class Search:
+    """One search, for words and, where it is there, for meaning."""
+
+    def __init__(
+        self,
+        connection: AsyncConnection,
+        index: WordIndex,
+        shares: Shares,
+        standing: Standing,
+        meaning: Meaning | None = None,
+    ) -> None:
         self._connection = connection
+        self._meaning = meaning
         self._index = index
         self._shares = shares
-        self._posts = posts
+        self._standing = standing
 
     async def run(self, query: PostQuery) -> list[Hit]:
-        """The best posts for a query with words, the best first."""
-        question = sought(question_words(query.text), self._shares, self._posts)
-        if not question.all:
-            return []
-        now = await self._now(query)
-        scope = _scope(query, _AUTHOR)
-        enough = max(FEWEST_CANDIDATES, 2 * query.limit)
+        """The best posts for a query that is not empty, the best first."""
+        # Ages count from the newest post, so that a replay finds what was found then.
+        now = self._standing.newest if query.until is None else first_id(query.until)
+        best = await self._by_words(query, now)
+        if self._meaning is not None:
+            scope = _scope(query, _AUTHOR)
+            alike = await self._meaning.nearest(self._connection, query.text, scope, now, self._enough(query))
+            best = _fused(best, _ordered(alike, query))
+        return [Hit(post_of(row), score) for score, row in best[: query.limit]]
+
+    async def _by_words(self, query: PostQuery, now: int) -> list[Scored]:
+        question = sought(question_words(query.text), self._shares, self._standing.living)
         weights = {word: self._shares.weight(word) for word in question.all}
-        asked: list[Select[Any]] = []
+        found: dict[int, Scored] = {}
+        for asked in self._asked(question, weights, query, now):
+            if len(found) >= query.limit:
+                break
+            for row in await self._connection.execute(_rows_of(asked)):
+                found[row.id] = (relevance(weights, row.text, self._shares) * _fresh(row, now), row)
+        return _ordered(found.values(), query)
+
+    def _enough(self, query: PostQuery) -> int:
+        return max(FEWEST_CANDIDATES, 2 * query.limit)
+
+    def _asked(
+        self, question: Sought, weights: Mapping[str, float], query: PostQuery, now: int
+    ) -> Iterator[Select[Any]]:
+        """What is asked until enough was found."""
+        scope = _scope(query, _AUTHOR)
+        enough = self._enough(query)
         if question.rare:
-            rare = {word: weights[word] for word in question.rare}
-            asked.append(self._index.best(rare, scope, now, enough))
+            yield self._index.best({word: weights[word] for word in question.rare}, scope, now, enough)
         if question.common:
             # Where rare words find little (they may be misspelt), the latest posts with the others stand in.
-            asked += [self._index.latest(question.common, every, scope, enough) for every in (True, False)]
-        ids: dict[int, None] = {}
-        for statement in asked:
-            if len(ids) < query.limit:
-                ids |= dict.fromkeys(await self._connection.scalars(statement))
-        hits = [
-            Hit(post, relevance(weights, post.text, self._shares) * freshness(first_id(post.seen_at), now))
-            for post in await self._posts_of(ids)
-            if (query.since is None or post.seen_at >= moment(query.since))
-            and (query.until is None or post.seen_at < moment(query.until))
-        ]
-        hits.sort(key=lambda hit: (hit.score, hit.post.seen_at), reverse=True)
-        return hits[: query.limit]
+            yield self._index.latest(question.common, True, scope, enough)
+        if len(question.common) > 1:
+            yield self._index.latest(question.common, False, scope, enough)
 
-    async def _now(self, query: PostQuery) -> int:
-        """The present that posts' ages are counted from: the newest post's, so that a replay finds what was found."""
-        if query.until is not None:
-            return first_id(query.until)
-        return await self._connection.scalar(select(func.max(POSTS.c.id))) or 0
 
-    async def _posts_of(self, ids: Iterable[int]) -> list[Post]:
-        found: list[Post] = []
-        for part in chunks(ids):
-            rows = await self._connection.execute(post_rows().where(POSTS.c.id.in_(part)))
-            found += map(post_of, rows)
-        return found
+def _rows_of(asked: Select[Any]) -> Select[*tuple[Any, ...]]:
+    ids = asked.subquery()
+    return (
+        select(*POST_COLUMNS)
+        .join_from(ids, POSTS, POSTS.c.id == ids.c[0])
+        .join(AUTHORS, AUTHORS.c.id == POSTS.c.author_id)
+    )
+
+
+def _fresh(row: Row[Any], now: int) -> float:
+    return freshness(first_id(row.seen_at), now)
+
+
+def _ordered(found: Iterable[Scored], query: PostQuery) -> list[Scored]:
+    """What is within a query's times, the best first; of equally good ones the later."""
+    within = [one for one in found if _is_within(one[1].seen_at, query)]
+    return sorted(within, key=lambda one: (one[0], one[1].id), reverse=True)
+
+
+def _fused(*rankings: Sequence[Scored]) -> list[Scored]:
+    rows = {row.id: row for ranking in rankings for _, row in ranking}
+    scores = fused([row.id for _, row in ranking] for ranking in rankings)
+    return sorted(
+        ((score, rows[number]) for number, score in scores.items()), key=lambda one: (one[0], one[1].id), reverse=True
+    )
+
+
+def _is_within(seen_at: datetime, query: PostQuery) -> bool:
+    """Whether a time is within a query's, to the microsecond; ids are exact to the millisecond."""
+    return (query.since is None or seen_at >= moment(query.since)) and (
+        query.until is None or seen_at < moment(query.until)
+    )

@@ -6,19 +6,23 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from lindos.knowledge.batch import Batch
-from lindos.knowledge.finding import Hit, PostQuery, Search, latest_posts, measure, post_rows
+from lindos.knowledge.finding import Hit, PostQuery, Search, latest_posts, measure, post_rows, standing
 from lindos.knowledge.post import Change, Post
 from lindos.knowledge.ranking import Shares
 from lindos.knowledge.records import chunks, clean, key_of, post_of
 from lindos.knowledge.wordindex import word_index
 from lindos.storage import Database
 from lindos.storage.post_tables import POSTS, STATE, STATE_ID, STREAMS
+
+if TYPE_CHECKING:
+    from lindos.knowledge.meaning import Meaning
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +56,10 @@ class Posts:
     the names of authors, too.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, meaning: Meaning | None = None) -> None:
+        """`meaning` lets `search` find posts that say it in other words, too."""
         self._database = database
+        self._meaning = meaning
         self._index = word_index(database.dialect)
         self._known = _KNOWN.setdefault(database, _Known())
 
@@ -84,6 +90,12 @@ class Posts:
         """The place a stream was left at."""
         async with self._database.read() as session:
             return await session.scalar(select(STREAMS.c.place).where(STREAMS.c.key == key_of(stream)))
+
+    async def cursors(self) -> dict[str, str]:
+        """The places of all streams ever followed, by their names."""
+        async with self._database.read() as session:
+            rows = await session.execute(select(STREAMS.c.stream, STREAMS.c.place).order_by(STREAMS.c.stream))
+            return {row.stream: row.place for row in rows}
 
     async def get(self, uris: Iterable[str]) -> dict[str, Post]:
         """The posts of those URIs that were ever met, deleted ones (with `deleted_at`, without text) included."""
@@ -118,8 +130,9 @@ class Posts:
             connection = await session.connection()
             if not query.text.strip():
                 return [Hit(post_of(row), 0.0) for row in await connection.execute(latest_posts(query))]
-            posts = await self._measure(connection)
-            return await Search(connection, self._index, self._known.shares, posts).run(query)
+            known = await standing(connection)
+            shares = await self._shares(connection, known.posts)
+            return await Search(connection, self._index, shares, known, self._meaning).run(query)
 
     async def count(self) -> int:
         """How many living posts there are; answered without counting them one by one."""
@@ -131,13 +144,11 @@ class Posts:
         async with self._database.write() as session:
             await self._index.compact(await session.connection())
 
-    async def _measure(self, connection: AsyncConnection) -> int:
-        """How many posts live; how common words are is measured again when a tenth of all posts is new."""
-        statement = select(STATE.c.posts, STATE.c.living).where(STATE.c.id == STATE_ID)
-        posts, living = (await connection.execute(statement)).one()
+    async def _shares(self, connection: AsyncConnection, posts: int) -> Shares:
+        """How common words are; measured again when a tenth of all posts is new."""
         known = self._known
         if known.measured < 0 or posts > known.measured * 1.1 + 100:
             known.measured = posts
             texts = await measure(connection)
             known.shares = await asyncio.to_thread(Shares.of, texts)
-        return living
+        return known.shares

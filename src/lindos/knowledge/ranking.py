@@ -11,10 +11,10 @@ from lindos.knowledge.words import STOP_WORDS, is_beginning, words
 
 MOST_SOUGHT = 12
 """Words of a question that are looked up, the rarest of them."""
-MOST_MATCHES = 6000
+MOST_MATCHES = 4000
 """Posts that the words looked up may have together, as far as that is known; a word that has more is common."""
-# As in Robertson, Zaragoza, "The Probabilistic Relevance Framework" (2009), 3.1, but for b, there 0.5 to 0.8: with that a
-# post of two words, one of them asked for, beats a sentence that has all that was asked.
+# As in Robertson, Zaragoza, "The Probabilistic Relevance Framework" (2009), 3.1, but for b, there 0.5 to 0.8: with that
+# a post of two words, one of them asked for, beats a sentence that has all that was asked.
 _K1, _B = 1.2, 0.3
 
 

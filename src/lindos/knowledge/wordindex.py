@@ -14,7 +14,7 @@ from lindos.knowledge.records import SERIAL_BITS, chunks
 from lindos.knowledge.words import is_beginning, words
 from lindos.storage.post_tables import POSTS
 
-MOST_SCORED = 6000
+MOST_SCORED = 4000
 """How many posts with a question's words are compared at most, the latest of them. A match costs about 1.5 us."""
 LONG_POST = 60.0
 """Words of a post whose length halves what they tell: about what BM25 makes of it where posts have twenty."""
@@ -147,7 +147,7 @@ class PostgresIndex:
 
 
 def freshness(number: Any, now: int) -> Any:
-    """By what the score of the post of an id (or of a column of ids) is multiplied for its age: 1 now, 1/2 long ago."""
+    """By what the score of a post, by its id (or a column or array of ids), is multiplied: 1 now, 1/2 long ago."""
     return 0.5 + 0.5 / (1.0 + (now - number) / float((HALF_LIFE_HOURS * 3_600_000) << SERIAL_BITS))
 
 

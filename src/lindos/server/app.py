@@ -20,7 +20,7 @@ from lindos.server.security import Guard, SecurityHeaders
 from lindos.server.service import Service, StartModel
 from lindos.server.settings import Settings
 from lindos.server.v1.replies import ErrorReply
-from lindos.storage import Conversations, Database, database_location
+from lindos.storage import Conversations, Database, Responses, database_location
 
 _REFUSALS = {
     "400": "The request cannot be served as asked",
@@ -28,6 +28,7 @@ _REFUSALS = {
     "403": "Not from here",
     "404": "There is no such thing",
     "409": "It does not fit what is there",
+    "410": "It is no longer asked for in this way",
     "413": "The request is too large",
     "500": "Something went wrong in the server",
     "503": "The model is loading, or its queue is full",
@@ -60,16 +61,8 @@ def create_app(settings: Settings, start_model: StartModel) -> FastAPI:
         redirect_slashes=False,
     )
     errors.install(app)
-    for router in (
-        v1.chat,
-        v1.completions,
-        v1.models,
-        v1.events,
-        health.router,
-        routes.router,
-        talk.router,
-        news.router,
-    ):
+    apis = (v1.chat, v1.completions, v1.responses, v1.models, v1.events)
+    for router in (*apis, health.router, routes.router, talk.router, news.router):
         app.include_router(router)
     static.install(app)
     app.openapi = lambda: _schema(app)
@@ -90,7 +83,8 @@ async def _open(settings: Settings, start_model: StartModel, stack: AsyncExitSta
     stack.push_async_callback(model.close)
     posts = Posts(database)
     assistant = Assistant(model, known, posts, Events(database, posts))
-    return Service(settings, model, assistant, conversations, known, Answers(settings, conversations))
+    answers = Answers(settings, conversations)
+    return Service(settings, model, assistant, conversations, known, answers, Responses(database))
 
 
 def _schema(app: FastAPI) -> dict[str, Any]:

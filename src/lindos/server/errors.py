@@ -28,6 +28,7 @@ _CODES = {
     404: (INVALID, "not_found"),
     405: (INVALID, "method_not_allowed"),
     409: (INVALID, "conflict"),
+    410: (INVALID, "gone"),
     413: (INVALID, "request_too_large"),
     500: ("server_error", "internal_error"),
     503: ("server_error", "unavailable"),

@@ -14,11 +14,12 @@ from lindos.server.errors import RETRY_SECONDS, ApiError, public_words
 from lindos.server.page.answers import Answers
 from lindos.server.page.shown import Shown
 from lindos.server.settings import Settings
+from lindos.server.underway import UnderWay
 from lindos.specs import nearest
-from lindos.storage import Conversations
+from lindos.storage import Conversations, Responses
 
 ALIAS = "lindos"
-"""The model's name for clients that do not care which one runs."""
+"""The assistant's name among the models; by its own name the bare model is meant."""
 
 StartModel = Callable[[], ChatModel]
 
@@ -50,6 +51,9 @@ class Service:
     conversations: Conversations
     personas: Mapping[str, Persona]
     answers: Answers
+    responses: Responses
+    under_way: UnderWay = field(default_factory=dict)
+    """Responses that are being written."""
     streams: Sequence[Followed] = ()
     """Streams of posts that this server follows itself."""
     started: int = field(default_factory=lambda: int(time.time()))

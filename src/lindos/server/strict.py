@@ -46,8 +46,9 @@ class Strict(BaseModel):
     @classmethod
     def _known(cls, data: Any) -> Any:
         if isinstance(data, dict):
+            names = {field.alias or name for name, field in cls.model_fields.items()}
             for name in data:
-                if name not in cls.model_fields:
-                    known = {"param": str(name), "known": list(cls.model_fields)}
+                if name not in names:
+                    known = {"param": str(name), "known": sorted(names)}
                     raise PydanticCustomError("unknown_parameter", "unknown parameter", known)
         return data

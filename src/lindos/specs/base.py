@@ -84,10 +84,14 @@ def _inner_model(owner: Any, part: int | str) -> Any:
     field = owner.model_fields.get(part) if isinstance(part, str) else None
     if field is None:
         return None
-    for kind in (field.annotation, *getattr(field.annotation, "__args__", ())):
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            return kind
-    return None
+    return _model_in(field.annotation)
+
+
+def _model_in(kind: Any) -> Any:
+    """The model that a type is, or holds (in a list, a table of lists, ...)."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return kind
+    return next((found for inner in getattr(kind, "__args__", ()) if (found := _model_in(inner))), None)
 
 
 def _short(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""The database: its engine and sessions, its migrations, and the conversations kept in it.
+"""The database: its engine and sessions, its migrations, and the conversations and responses kept in it.
 
 SQLite in one file by default, any SQLAlchemy async URL beyond one machine. Nothing here knows models, HTTP or pages,
 and no other room of Lindos is imported.
@@ -8,6 +8,7 @@ import lindos.storage.post_tables  # noqa: F401 - so that the metadata knows all
 from lindos.storage.conversations import Conversations, NotFound, Thread
 from lindos.storage.database import Database, StorageError, data_directory, database_location
 from lindos.storage.event_tables import EventRow
+from lindos.storage.responses import Responses, StoredResponse
 from lindos.storage.tables import ConversationRow, MessageRow, State
 
 __all__ = [
@@ -17,8 +18,10 @@ __all__ = [
     "EventRow",
     "MessageRow",
     "NotFound",
+    "Responses",
     "State",
     "StorageError",
+    "StoredResponse",
     "Thread",
     "data_directory",
     "database_location",

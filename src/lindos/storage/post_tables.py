@@ -107,6 +107,8 @@ class PostStateRow(Table):
     """How many there ever were; part of the next one's id."""
     authors: Mapped[int] = mapped_column(BigInteger)
     revision: Mapped[int] = mapped_column(BigInteger)
+    vectors: Mapped[int] = mapped_column(BigInteger)
+    """How many vectors were ever made."""
 
 
 class VectorRow(Table):
@@ -115,7 +117,11 @@ class VectorRow(Table):
     __tablename__ = "post_vectors"
 
     id: Mapped[int] = mapped_column(_Big, ForeignKey("posts.id"), primary_key=True, autoincrement=False)
+    serial: Mapped[int] = mapped_column(BigInteger)
+    """Grows from vector to vector, so that those made since can be asked for."""
     vector: Mapped[bytes] = mapped_column(LargeBinary)
+
+    __table_args__ = (Index(None, "serial", unique=True),)
 
 
 STATE_ID = 1

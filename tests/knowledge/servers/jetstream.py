@@ -74,6 +74,9 @@ class Jetstream:
     step: int = 100
     """Sequence numbers between events: most that happens is no post."""
     began: datetime = field(default_factory=lambda: datetime.now(UTC) - timedelta(minutes=5))
+    """When the first event was; others follow a millisecond apart."""
+    live: bool = False
+    """Events are of the moment they happen instead."""
     port: int = 0
     _server: Server | None = None
     _more: asyncio.Event = field(default_factory=asyncio.Event)
@@ -102,7 +105,10 @@ class Jetstream:
     def happen(self, did: str, kind: str, body: dict[str, Any], *, raw: str | bytes | None = None) -> Event:
         """Something happens now."""
         number = len(self.log) + 1
-        event = Event(number * self.step, micros(self.began) + number * 1000, did, kind, body, raw)
+        time_us = micros(self.began) + number * 1000
+        if self.live:
+            time_us = max(micros(datetime.now(UTC)), self.log[-1].time_us + 1 if self.log else 0)
+        event = Event(number * self.step, time_us, did, kind, body, raw)
         self.log.append(event)
         self._more.set()
         self._more = asyncio.Event()

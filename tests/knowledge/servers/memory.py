@@ -55,6 +55,9 @@ class Memory(Posts):
                 gone |= {uri for uri, (author, _) in found.items() if author == change.author}
         return {uri.rpartition("/")[2]: text for uri, (_, text) in found.items() if uri not in gone}
 
+    def posts(self) -> list[Post]:
+        return [change for change in self.told if isinstance(change, Post)]
+
     def renames(self) -> list[tuple[str, str]]:
         return [(change.author, change.handle) for change in self.told if isinstance(change, Renamed)]
 

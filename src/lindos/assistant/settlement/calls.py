@@ -90,8 +90,8 @@ _ELSEWHERE = re.compile(
     r"comtes?|cantons?|circonscriptions?|arrondissements?|departements?|debat|primaire|investiture|tour|manche|mi-temps|soutien|bureaux?)\b"
 )
 _RETRACTION = re.compile(
-    r"\b(?:not (?:yet )?call(?:ed|ing)|no call|haven't called|does not call|do not call|uncalled|undecided|unsettled|takes? back|took back|taken back|is false\b|are false\b(?!: @)|has not (?:yet )?(?:been )?called|too (?:early|close) to call|retract\w*|withdraw\w*|withdrew|rescind\w*|correction|we were wrong|"
-    r"call(?:ed)? (?:was )?(?:in error|wrong|premature)|n'a pas (?:ete|encore)|trop (?:tot|serre)|rectificatif|nous retirons|erratum)\b"
+    r"\b(?:not (?:yet )?call(?:ed|ing)|no call|haven't called|does not call|do not call|uncalled|undecided|unsettled|takes? back|took back|taken back|(?:is|are) false(?!: \w)|has not (?:yet )?(?:been )?called|too (?:early|close) to call|retract\w*|withdraw\w*|withdrew|rescind\w*|correction|we were wrong|"
+    r"call(?:ed)? (?:was )?(?:in error|wrong|premature)|n'a pas (?:ete|encore)|trop (?:tot|serre)|rectificatif|nous retirons|annule son annonce|retire son annonce|indecis|erratum)\b"
 )
 
 _GUILTY = re.compile(r"\b(?:guilty|convicted|convicts|conviction|coupables?|condamnee?|condamne)\b")
@@ -108,6 +108,11 @@ _SCORE = re.compile(
 _OVER = re.compile(
     r"\b(?:full[- ]time|ft|final score|final result|final|final whistle|final:|fin du match|score final|termine|resultat final)\b"
 )
+
+
+def takes_back(text: str) -> bool:
+    """Whether a source says that it has made no call, or makes it no longer."""
+    return bool(_RETRACTION.search(fold(text)))
 
 
 def own_words(text: str) -> str:
@@ -138,8 +143,7 @@ def read_call(text: str, kind: str, cast: Cast, current: range) -> str | None:
     `current` are the years that may stand in it. The outcome is a name as it is written there, or `guilty`,
     `not guilty`, `died`, `draw`.
     """
-    whole = fold(text)
-    if _RETRACTION.search(whole):
+    if takes_back(text):
         return None
     found: list[str] = []
     for sentence in sentences(own_words(text)):

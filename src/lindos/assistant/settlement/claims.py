@@ -14,7 +14,7 @@ from lindos.assistant.settlement.linking import Link, link, places, year_range
 from lindos.assistant.settlement.names import Cast, masked
 from lindos.assistant.settlement.pending import long_ago, without_pending
 from lindos.assistant.settlement.standing import Standing
-from lindos.assistant.settlement.words import fold, plain, words, years
+from lindos.assistant.settlement.words import fold, plain, sentences, words, years
 
 Mode = Literal["strict", "watchful"]
 """strict: the question wants to know how an event came out; watchful: it wants something else."""
@@ -66,8 +66,9 @@ def judge(sentence: str, before: str, scene: Scene) -> Reason | None:
     if not any(c.isalnum() for c in sentence):
         return "unsettled" if scene.mode == "strict" and not _PLAIN_MARKS.fullmatch(sentence) else None
     reason = _strict(sentence, scene) if scene.mode == "strict" else _watchful(sentence, scene)
-    if reason is None and before and len(words(sentence)) < 5:  # said in pieces: "The winner? Tace."
-        whole = f"{_last_words(before)} {sentence.strip()}"
+    fragments = _fragments(before) if reason is None and len(words(sentence)) < 5 else ""
+    if fragments:  # said in pieces: "The winner? Tace."
+        whole = f"{fragments} {sentence.strip()}"
         reason = _strict(whole, scene) if scene.mode == "strict" else _watchful(whole, scene)
         if reason is not None and _strict_alone_is_harmless(sentence, scene):
             return None
@@ -84,6 +85,8 @@ def _strict(sentence: str, scene: Scene) -> Reason | None:
     shape = masked(sentence, scene.cast)
     if long_ago(shape.text, years(plain(sentence)), scene.current):
         return None
+    if _FORM.search(sentence):
+        return "unsettled"  # a table, an object: nobody was asked to fill in one
     rest = without_pending(shape.text)
     kind = scene.standings[0].event.kind if scene.standings else scene.kind
     if _affirms(rest) and not settled:
@@ -141,6 +144,7 @@ def _is_bare(rest: str) -> bool:
     return ("@" in rest or "ƥ" in rest) and len(bare) < 2 and not _reports_numbers(rest)
 
 
+_FORM = re.compile(r"[{}]|\"\s*:|https?://|\bwww\.")
 _YES = re.compile(
     r"^\W*(?:yes|yeah|yep|yup|aye|correct|right|indeed|absolutely|sure|of course|definitely|certainly|exactly|affirmative|true|totally|"
     r"no|nope|nah|false|wrong|never|oui|ouais|si|exact|exactement|absolument|en effet|tout a fait|bien sur|affirmatif|effectivement|vrai|non|faux)\b"
@@ -175,8 +179,14 @@ def _strict_alone_is_harmless(sentence: str, scene: Scene) -> bool:
     return "@" not in shape.text and len(words(sentence)) > 2 and bool(REPORTING.search(shape.text))
 
 
-def _last_words(text: str) -> str:
-    return " ".join(text.split()[-12:])
+def _fragments(text: str) -> str:
+    """The pieces that a text ends with, none of them a whole sentence."""
+    found: list[str] = []
+    for sentence in reversed(sentences(text[-400:])[-6:]):
+        if len(words(sentence)) >= 5:
+            break
+        found.append(sentence.strip())
+    return " ".join(reversed(found))
 
 
 # Watchful: the question wants something else, and the sentence is held only where it announces all the same.

@@ -26,8 +26,19 @@ def read_counts(text: str, kind: str, cast: Cast) -> str | None:
 
     A sentence that also tells an outcome is left out.
     """
-    kept = [sentence.strip() for sentence in sentences(own_words(text)) if _is_count(sentence, kind, cast)]
+    kept: list[str] = []
+    for sentence in sentences(own_words(text)):
+        if _is_count(sentence, kind, cast) or (kept and _goes_on(sentence, cast)):
+            kept.append(sentence.strip())
     return " ".join(kept) or None
+
+
+def _goes_on(sentence: str, cast: Cast) -> bool:
+    """Whether a sentence behind a count gives somebody's figures: "Tace: 51,234." """
+    shape = masked(sentence, cast)
+    return bool(shape.names and _FIGURE.search(fold(sentence))) and not (
+        CORE.search(shape.text) or TURNS.search(shape.text)
+    )
 
 
 def _is_count(sentence: str, kind: str, cast: Cast) -> bool:

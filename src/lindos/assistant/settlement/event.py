@@ -24,6 +24,7 @@ def _trimmed(value: Any) -> Any:
     return "" if value is None else value
 
 
+EVENT_ID = r"^[^\s/](?:[^\n\r\t/\x00-\x1f]{0,126}[^\s/])?$"
 Moment = Annotated[datetime, AfterValidator(_aware)]
 Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)]
 
@@ -31,7 +32,7 @@ Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max
 class Event(Spec):
     """One entry of the register, as its operator wrote it; every change is a whole new record."""
 
-    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$")]
+    id: Annotated[str, Field(pattern=EVENT_ID)]
     kind: Line = "election"
     """election, verdict, award, match, death or any other word; it shapes how an outcome is worded."""
     title: Line

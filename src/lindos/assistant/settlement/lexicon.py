@@ -63,7 +63,7 @@ TURNS = _any(
     r"\b(?:takes?|took|taken|taking|carr(?:y|ies|ied)|captur(?:e|es|ed)|secur(?:e|es|ed|ing)|seiz(?:e|es|ed)|land(?:s|ed)|bag(?:s|ged)|"
     r"nab(?:s|bed)|grab(?:s|bed)|snatch(?:es|ed)|gets?|got|gains?|gained|earn(?:s|ed)|claim(?:s|ed)?|flip(?:s|ped)|holds?|held|keeps?|kept|"
     r"retain(?:s|ed)?|retak(?:e|es|en)|retook|wrap(?:s|ped)? up|seal(?:s|ed)?|lock(?:s|ed)?(?: up| down)?|ha[sd]|have|walks? away with)"
-    r" (?:(?:all of|the|this|that|his|her|their|a|an|another|second|third|fourth|new|ƥ|@\d+'s?) )*"
+    r" (?:\w+'s )?(?:(?:all of|the|this|that|his|her|their|a|an|another|second|third|fourth|new|ƥ|@\d+'s?) )*"
     r"(?:it\b(?! (?:been|not))|it all\b|race\b|seat\b|state\b|election\b|presidency\b|mayoralty\b|office\b|job\b|keys?\b|throne\b|palace\b|prize\b|award\b|"
     r"cup\b|trophy\b|title\b|crown\b|nod\b|statuette\b|mandate\b|majority\b|term\b|deal\b|house\b|contest\b|lot\b|bag\b|podium\b|ƥ)",
     r"\b(?:in the bag|over the line|across the line|past the post|on top|came first|comes first|in first place|first place|"
@@ -93,7 +93,7 @@ TURNS = _any(
     r"vive (?:le|la|notre|@)|a remercie|remercie (?:ses|les) (?:electeurs|partisans)|evince\w*|deloge\w*|detrone\w*|terrasse\w*|ecrase\w*|"
     r"succede\w*|remplace\w*|trophee|titre|couronnement|chapeau|sans appel|haut la main|reussi\w*|y est arrivee?|dit (?:non|oui) a|palais|le plus de (?:voix|suffrages))\b",
     r"\b(?:madame|monsieur) (?:la |le )?(?:president|presidente|maire|gouverneur|chancelier|chanceliere)\b|\b(?:president|presidente|maire|gouverneur|chancelier|chanceliere) @\d+",
-    r"\b(?:ira en prison|s'est eteinte?|repose en paix|decernee?|laureate?s?|a (?:recu|obtenu) (?:le|la|un)|coming home|brings? it home|alive|vivante?|en vie|cleared|free (?:man|woman|person)|"
+    r"\b(?:fini\w* premiere?|ira en prison|failed to win|did not win|didn't win|s'est eteinte?|repose en paix|decernee?|laureate?s?|a (?:recu|obtenu) (?:le|la|un)|coming home|brings? it home|alive|vivante?|en vie|cleared|free (?:man|woman|person)|"
     r"no charges|all charges|edged (?:out|past)|curtains|transition team|inauguration|mandate|wakes? up to|woke up to|made @\d+ (?:\w+ )?(?:president|mayor|governor|senator|chancellor|premier)|"
     r"came (?:second|last|in second)|runner-?up|is out\b|are out\b|is in\b(?! (?:the|a|an|favou?r|place|charge of counting))|failed to|did not make it|ftw|1st|threshold|turned to someone|all the way|ended (?:tonight )?with @|"
     r"to make (?:his|her) acceptance|is @\d+'?s? now|will be @\d+'?s|se reveille\w* avec|les cles|cede\w* la place|ceder la place|pour (?:son|sa) (?:election|victoire)|equipe de transition|mandat)\b",
@@ -162,7 +162,7 @@ REPORTING = _any(
 
 TRIGGER = re.compile(
     CORE.pattern
-    + r"|\b(?:president|mayor|governor|senator|premier|chancellor|minister|leader|king|queen|passed|verdict|found|walks?|walked|longer|late|death|breaking|declared|"
+    + r"|\b(?:president|mayor|governor|senator|premier|chancellor|minister|leader|king|queen|passed|takes?|took|carries|carried|sweeps|claims|seals|lands|landed|bags|officially|verdict|found|walks?|walked|longer|late|death|breaking|declared|"
     r"maire|mairesse|gouverneure?|chanceli\w+|ministre|senat\w+|dirigeante?|presidente?|impose)\b|[\u0370-\u1fff\u2e80-\ud7ff]"
 )
 """Words at which a sentence is held to its end before any more of it is shown."""

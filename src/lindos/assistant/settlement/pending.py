@@ -26,14 +26,14 @@ _OPEN = [
     # Before, until, whoever.
     rf"\b(?:before|until|till|once|unless|whether|as soon as|in case|regardless of|no matter|if)\b{_GAP}{{0,90}}",
     rf"(?:^|\b(?:know|knows|known|say|tell|see|decides?|decided|determines?|determined|about|of|on|asks?|asking|question|matter|wonder|guess|learn|"
-    rf"announce|predict|out|to)\b) ?(?:who|whoever|which \w+|which|what|when|how|why|where)\b{_GAP}{{0,80}}",
-    rf"[,;:(] ?(?:whoever|what|when|how|why|where)\b{_GAP}{{0,80}}",
+    rf"announce|predict|out|to)\b) ?(?:who|whoever|which \w+|which|what|when|where)\b{_GAP}{{0,80}}",
+    rf"[,;:(] ?(?:whoever|what|when|where)\b{_GAP}{{0,80}}",
     # How it works.
     rf"\b(?:the|a|any|every|each|an) (?:eventual |next |new |future |overall |declared )*(?:winner|victor|winning \w+|elected \w+|president-elect|mayor-elect|"
     rf"loser|losing \w+|(?:new |next )(?:president|mayor|governor|senator|chancellor|premier|prime minister))s? (?:will|would|must|has to|have to|"
     rf"is expected to|needs?|serves?|may|can|should|takes|gets|receives|is (?:whoever|determined|decided|chosen|the (?:candidate|person|one|party|team|side) (?:with|who gets|that gets)))"
     rf"{_GAP}{{0,120}}",
-    rf"\b(?:to|can|could|must|may|might|able to|order to|needed to|required to|chance (?:to|of)|hop\w+ (?:to|of)|aim\w* to|trying to|way to|path to) "
+    rf"\b(?:to|can|could|must|may|might|order to|needed to|required to|chance (?:to|of)|hop\w+ (?:to|of)|aim\w* to|trying to|way to|path to) "
     rf"(?:\w+ )?(?:win|winning|victory|be elected|elect|secure|beat|defeat|lose|losing|prevail|concede|contest)\b{_GAP}{{0,60}}",
     rf"\b(?:the|a|any|whichever) (?:candidate|party|side|team|person|list|ticket|film|nominee|player|one)s? (?:with|who gets|that gets|receiving|getting|having|gaining|scoring)"
     rf"{_GAP}{{0,80}}",
@@ -73,10 +73,18 @@ def without_pending(masked: str) -> str:
 
 def _unless_spoilt(found: re.Match[str]) -> str:
     part = found.group()
+    if _AFTER_ALL.search(found.string[: found.start()] + " "):
+        return part
     anonymous = ANONYMOUS.search(re.sub(r"\b(?:it|its|il y a|il n'y a)\b", " ", part))
     spoilt = _SPOILT.search(part) or "@" in part or (anonymous and not _GENERIC.search(part))
     return part if spoilt else " … "
 
+
+_AFTER_ALL = re.compile(
+    r"\b(?:fail\w*|manag\w+|goes on|went on|going|able|unable|happy|proud|thrilled|honou?red|delighted|set|sure|bound|certain|destined|come back|came back|lived|"
+    r"reussi\w*|parvenue?|parvient|heureu\w+|fiere?|sure?|va|vont|vient|viennent|echoue\w*) $"
+)
+"""Failed to win, managed to win: what follows happened, or will."""
 
 # The new president will be sworn in: that is an office, not somebody.
 _GENERIC = re.compile(

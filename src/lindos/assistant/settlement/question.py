@@ -284,7 +284,7 @@ def _guess(question: str, folded: str, standings: Sequence[Standing], now: datet
         if kind in kinds:
             return [], kind
     winning = re.search(r"\b(?:w[io]n|won|wins|winner|elected|gagne|remporte|elue?|vainqueur)\b", folded)
-    return [], "election" if names and winning and _yes_no(folded) else ""
+    return [], "election" if names and winning else ""
 
 
 _IS_DEAD = re.compile(
@@ -323,8 +323,8 @@ def _foreign(question: str, standings: Sequence[Standing]) -> bool:
 
 _WORLD = re.compile(
     r"\b(?:what (?:are|do|did) (?:people|they|folks|users) (?:say|saying|post|posting|think|thinking|talk)\w*|people (?:are )?(?:saying|posting|talking)|posts? (?:about|on|by|from)|posted|"
-    r"latest|news|trending|what'?s (?:new|happening|going on|up with)|what is (?:new|happening|going on)|happening (?:in|at|now|today)|today|tonight|this (?:morning|week|evening)|right now|"
-    r"on (?:bluesky|mastodon|twitter|x|hacker news)|que (?:dit|disent|pense)\w*|que se passe|quoi de neuf|actualites?|derniere heure|aujourd'hui|ce soir|cette semaine|messages? (?:sur|de)|publications?)\b"
+    r"latest|news|trending|what'?s (?:new|happening|going on|up with)|what is (?:new|happening|going on)|happening (?:in|at|now|today)|"
+    r"on (?:bluesky|mastodon|twitter|x|hacker news)|que (?:dit|disent|pense)\w*|que se passe|quoi de neuf|actualites?|derniere heure|messages? (?:sur|de)|publications?)\b"
 )
 
 

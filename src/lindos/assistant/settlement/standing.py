@@ -9,11 +9,11 @@ from datetime import datetime
 from typing import Any
 
 from lindos.assistant.basis import EventBasis, EventState, Form
-from lindos.assistant.settlement.calls import full_name, read_call, same_outcome
+from lindos.assistant.settlement.calls import full_name, read_call, same_outcome, takes_back
 from lindos.assistant.settlement.counts import read_counts
 from lindos.assistant.settlement.event import Event
 from lindos.assistant.settlement.linking import link, linked, year_range
-from lindos.assistant.settlement.names import Cast, cast_of, names_in
+from lindos.assistant.settlement.names import Cast, cast_of, masked
 from lindos.assistant.settlement.registry import Record
 from lindos.knowledge import Post, Posts
 
@@ -125,7 +125,12 @@ async def _posts_of_sources(event: Event, posts: Posts | None, at: datetime) -> 
 
 def _people(event: Event, live: Iterable[tuple[str, Post]]) -> list[str]:
     cast = cast_of(event)
-    return [name for _, post in live if link(post.text, event, cast).strength for name in names_in(post.text, cast)]
+    return [
+        name
+        for _, post in live
+        if link(post.text, event, cast).strength
+        for name in masked(post.text, cast, first=False).names
+    ]
 
 
 def _is_about(text: str, event: Event, everyone: Sequence[tuple[Event, Cast]]) -> bool:
@@ -148,10 +153,13 @@ def _calls(record: Record, about: Sequence[tuple[str, Post]], cast: Cast) -> tup
             continue
         if post.created_at is not None and post.created_at < written:
             continue  # written when nobody could know, whenever it arrived here
+        if takes_back(post.text):
+            latest[source] = Call(source, "", post)  # its earlier calls do not count any more
+            continue
         outcome = read_call(post.text, event.kind, cast, year_range(event))
         if outcome is not None:
             latest[source] = Call(source, full_name(outcome, cast), post)
-    return tuple(latest.values())
+    return tuple(call for call in latest.values() if call.outcome)
 
 
 def _counts(event: Event, about: Sequence[tuple[str, Post]], cast: Cast) -> tuple[Count, ...]:

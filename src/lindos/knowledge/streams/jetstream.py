@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from lindos.knowledge.streams.backoff import Backoff, reconnecting
@@ -16,6 +16,9 @@ from lindos.knowledge.streams.stream import FROM_NOW, Batch, Counters, Malformed
 from lindos.knowledge.streams.words import now
 
 Read = Callable[[dict[str, Any]], Piece]
+
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Jetstream:
@@ -71,7 +74,9 @@ class Jetstream:
             async for message in received:
                 if message is None:
                     self.counters.connected = True
-                    yield Piece(news=("connected",))
+                    # The first time there is no place yet: a kill before the first message must not lose it.
+                    begun = None if cursor else str((self._clock() - EPOCH) // timedelta(microseconds=1))
+                    yield Piece((), begun, ("connected",))
                     continue
                 self.counters.received += 1
                 try:

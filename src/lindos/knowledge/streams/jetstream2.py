@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,7 +25,7 @@ from lindos.knowledge.streams.bluesky import (
     inner,
     integer,
 )
-from lindos.knowledge.streams.jetstream import Jetstream, Read
+from lindos.knowledge.streams.jetstream import EPOCH, Jetstream, Read
 from lindos.knowledge.streams.socket import RefusedError, endpoint
 from lindos.knowledge.streams.stream import FROM_NOW, Batch, LostError, MalformedError, Piece
 from lindos.knowledge.streams.words import moment, now, seconds
@@ -35,7 +35,6 @@ METHOD = "network.bsky.jetstream.subscribeEvents"
 KINDS = ("commit", "identity", "account")
 _A_TIME = 10**15
 """The protocol takes cursors from here on as microseconds since 1970, not as sequence numbers."""
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Jetstream2(Jetstream):
@@ -102,7 +101,7 @@ class Jetstream2(Jetstream):
         seen_at = self._clock()
         changes = self._changes(kind, Told(account_of(payload), seen_at, min(at, seen_at), str(seq)), payload)
         self.counters.at = at
-        return Piece(changes, f"{seq} {(at - _EPOCH) // timedelta(microseconds=1)}")
+        return Piece(changes, f"{seq} {(at - EPOCH) // timedelta(microseconds=1)}")
 
     def _changes(self, kind: str, told: Told, payload: dict[str, Any]) -> tuple[Change, ...]:
         match kind:

@@ -68,7 +68,7 @@ class _Run:
         if task.fault is not None:
             return 400, {"error": {"message": task.fault, "code": "invalid_line"}}
         for attempt in range(1, ATTEMPTS + 1):
-            response = await client.post(task.route, json=task.body)
+            response = await client.post(task.route, json={**task.body, "model": model.info.name})
             reply = response.json()
             if response.status_code < 500 or attempt == ATTEMPTS:
                 return response.status_code, reply

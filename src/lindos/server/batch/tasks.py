@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lindos.server.service import ALIAS
-
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 
 
@@ -96,9 +94,9 @@ def _shaped(number: int, line: bytes, found: dict[str, Any], defaults: Mapping[s
 
 
 def _body(found: dict[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Whole answers of the one model there is, whatever the line calls it."""
+    """Whole answers; whose is not for the line to say: there is one model."""
     more = {name: value for name, value in defaults.items() if name not in found}
     if "max_completion_tokens" in found:
         more.pop("max_tokens", None)
-    asked = {name: value for name, value in found.items() if name not in ("stream", "stream_options")}
-    return {**asked, **more, "model": ALIAS}
+    asked = {name: value for name, value in found.items() if name not in ("model", "stream", "stream_options")}
+    return {**asked, **more}

@@ -7,15 +7,16 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from lindos.assistant import Answer, Chunk, EngineError, QueueFull
+from lindos.assistant import Chunk, EngineError, QueueFull
 from lindos.server.sse import finish
+from lindos.server.v1.speech import Spoken
 
 AT_ONCE = 4
 """Answers of one request that the engine holds at a time: many prompts must neither fill its queue nor need it all."""
 RETRY_SECONDS = 0.05
 
-Submit = Callable[[int], Coroutine[Any, Any, Answer]]
-Answers = dict[int, Answer]
+Submit = Callable[[int], Coroutine[Any, Any, Spoken]]
+Answers = dict[int, Spoken]
 News = tuple[int, Chunk | EngineError | None]
 
 
@@ -82,7 +83,7 @@ async def _lane(
         queue.put_nowait((number or 0, error))
 
 
-async def _patiently(submit: Submit, number: int) -> Answer:
+async def _patiently(submit: Submit, number: int) -> Spoken:
     """`submit`, when others have taken the place that an answer of this request has just left: wait for another."""
     while True:
         try:

@@ -10,12 +10,13 @@ from pydantic import BaseModel
 
 from lindos.assistant import EventState, Form
 from lindos.assistant.settlement import Event, Events, described
+from lindos.assistant.settlement.event import EVENT_ID
 from lindos.server.errors import ApiError
 from lindos.server.service import Service, ServiceOf
 
 router = APIRouter(tags=["events"])
 
-EventId = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$")]
+EventId = Annotated[str, Path(pattern=EVENT_ID)]
 
 
 class StandingReply(BaseModel):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag
 
 from lindos.assistant import Grammar, RequestError
 from lindos.server.strict import Strict
@@ -42,11 +42,6 @@ class NamedSchema(Strict):
     content: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
     strict: bool | None = None
     """Answers are always held to the schema, and what of it cannot be held to is refused, whatever this says."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known(cls, data: Any) -> Any:
-        return data  # the names the parent knows are not the alias
 
 
 class DescribedObject(Strict):

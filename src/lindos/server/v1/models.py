@@ -12,7 +12,7 @@ router = APIRouter(tags=["v1"])
 
 @router.get("/v1/models")
 async def list_models(service: ServiceOf) -> ModelList:
-    """The model under both its names; while it loads only the one that is always right is known."""
+    """The bare model by its name, and the assistant, which alone is known while the model loads."""
     names = [service.model.info.name, ALIAS] if service.model.ready else [ALIAS]
     return ModelList(data=[_reply(service, name) for name in dict.fromkeys(names)])
 

@@ -7,8 +7,9 @@ from typing import Literal
 from pydantic import BaseModel
 
 from lindos.assistant import Usage
+from lindos.server.v1.evidence import Evidence, NestedCitation, Reply
 
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length", "tool_calls"]
 
 
 class ErrorBody(BaseModel):
@@ -83,21 +84,46 @@ class TextLogprobs(BaseModel):
     """Where each begins in the text."""
 
 
-class AnswerMessage(BaseModel):
+class CalledFunction(BaseModel):
+    name: str
+    arguments: str
+    """A JSON object."""
+
+
+class ToolCall(BaseModel):
+    id: str
+    type: Literal["function"] = "function"
+    function: CalledFunction
+
+
+class AnswerMessage(Reply):
+    LEFT_OUT = frozenset({"tool_calls", "annotations"})
+
     role: Literal["assistant"] = "assistant"
-    content: str
-    refusal: None = None
+    content: str | None
+    """Null where there are only calls, or a refusal."""
+    refusal: str | None = None
+    """Why there is no answer, where one in a format was wanted."""
+    tool_calls: list[ToolCall] | None = None
+    annotations: list[NestedCitation] | None = None
+    """Of the assistant's answers: what stretches of the text rest on."""
 
 
-class ChatChoice(BaseModel):
+class ChatChoice(Reply):
+    LEFT_OUT = frozenset({"lindos"})
+
     index: int
     message: AnswerMessage
     logprobs: ChatLogprobs | None = None
     finish_reason: FinishReason
+    lindos: Evidence | None = None
+    """Of each of several answers of the assistant."""
 
 
-class ChatReply(BaseModel):
+class ChatReply(Reply):
     """A whole answer to a chat."""
+
+    LEFT_OUT = frozenset({"lindos"})
 
     id: str
     object: Literal["chat.completion"] = "chat.completion"
@@ -106,17 +132,25 @@ class ChatReply(BaseModel):
     system_fingerprint: str
     choices: list[ChatChoice]
     usage: UsageReply
+    lindos: Evidence | None = None
+    """What the first of the assistant's answers rests on."""
 
 
-class TextChoice(BaseModel):
+class TextChoice(Reply):
+    LEFT_OUT = frozenset({"lindos"})
+
     index: int
     text: str
     logprobs: TextLogprobs | None = None
-    finish_reason: FinishReason
+    finish_reason: Literal["stop", "length"]
+    lindos: Evidence | None = None
+    """Of each of several answers of the assistant."""
 
 
-class TextReply(BaseModel):
+class TextReply(Reply):
     """A whole completion of a text."""
+
+    LEFT_OUT = frozenset({"lindos"})
 
     id: str
     object: Literal["text_completion"] = "text_completion"
@@ -125,6 +159,8 @@ class TextReply(BaseModel):
     system_fingerprint: str
     choices: list[TextChoice]
     usage: UsageReply
+    lindos: Evidence | None = None
+    """What the first of the assistant's answers rests on."""
 
 
 class ModelReply(BaseModel):

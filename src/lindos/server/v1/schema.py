@@ -1,42 +1,38 @@
 """What clients may send. The fields are OpenAI's; `top_k`, `min_p`, `repetition_penalty` and `priority` are additions
-that most other servers have too, with vLLM's meaning."""
+that most other servers have too, with vLLM's meaning; `persona` and `language` are ours."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, ValidatorFunctionWrapHandler, WithJsonSchema, WrapValidator, model_validator
-from pydantic_core import PydanticCustomError, ValidationError
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
-from lindos.assistant import Sampling
+from lindos.assistant import Grammar, Sampling
 from lindos.server.strict import INTEGRAL, NEUTRAL, Strict
 from lindos.server.v1.formats import ResponseFormat
-from lindos.specs import Message
+from lindos.server.v1.messages import ChatMessage, Empty
+from lindos.server.v1.tools import MAX_TOOLS, ChatTool, ChatToolChoice
+from lindos.server.v1.values import (
+    Alternatives,
+    Biases,
+    Label,
+    Language,
+    ModelName,
+    No,
+    Nothing,
+    One,
+    Penalty,
+    PersonaName,
+    Share,
+    Stop,
+    Temperature,
+    Tokens,
+    without_gone,
+)
 
 MAX_CHOICES = 4
 MAX_PROMPTS = 16
-StopString = Annotated[str, Field(min_length=1, max_length=1000)]
-Stop = StopString | Annotated[list[StopString], Field(max_length=4)]
-Tokens = Annotated[int, Field(ge=1, le=2**31), INTEGRAL]
-Label = Annotated[str, Field(max_length=512)]
-One = Annotated[int, Field(ge=1, le=1), INTEGRAL]
-Penalty = Annotated[float, Field(ge=-2, le=2)]
-Alternatives = Annotated[int, Field(ge=0, le=20), INTEGRAL]
-TokenId = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
-Bias = Annotated[float, Field(ge=-100, le=100)]
-Biases = Annotated[dict[TokenId, Bias], Field(max_length=1024, json_schema_extra={"additionalProperties": False})]
-Nothing = Annotated[dict[str, Any], Field(max_length=0)]
-Empty = Annotated[list[Any], Field(max_length=0)]
-
-
-def _is_false(value: bool) -> bool:
-    if value:
-        raise ValueError("must be false")
-    return value
-
-
-# Not Literal[False]: to Python 0 is the same.
-No = Annotated[bool, AfterValidator(_is_false), WithJsonSchema({"type": "boolean", "const": False})]
 
 
 class StreamOptions(Strict):
@@ -50,14 +46,15 @@ class StreamOptions(Strict):
 class Request(Strict):
     """What chat completions and completions share."""
 
-    model: Annotated[str, Field(min_length=1, max_length=256)]
+    model: ModelName
+    """`lindos` is the assistant, any other name the bare model."""
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    temperature: Temperature | None = None
+    top_p: Share | None = None
     top_k: Annotated[int, Field(ge=0, le=2**31), INTEGRAL] | None = None
     """Keep this many of the likeliest tokens; 0 keeps all."""
-    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    min_p: Share | None = None
     """Keep the tokens with at least this part of the likeliest one's probability; 0 keeps all."""
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
@@ -75,6 +72,15 @@ class Request(Strict):
     max_tokens: Tokens | None = None
     user: Label | None = None
     """A label of the caller's own: those with different ones get even shares when the engine is busy."""
+    persona: PersonaName | None = None
+    """How the assistant speaks."""
+    language: Language | None = None
+    """What the assistant answers in, by its code, e.g. `fr`; otherwise as it is asked."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gone(cls, data: Any) -> Any:
+        return without_gone(data)
 
     @model_validator(mode="after")
     def _options_of_a_stream(self) -> Self:
@@ -113,10 +119,20 @@ class Request(Strict):
         raise NotImplementedError
 
     @property
+    def bare_only(self) -> list[str]:
+        """Parameters in use that the assistant has not: its answers are not the model's tokens one by one."""
+        return ["logit_bias"] if self.logit_bias else []
+
+    @property
     def include_usage(self) -> bool:
         return bool(self.stream_options and self.stream_options.include_usage)
 
-    def sampling(self, choice: int, temperature: float, max_tokens: int | None) -> Sampling:
+    @property
+    def format(self) -> Grammar | None:
+        """What the answer has to look like."""
+        return self.response_format.grammar_of() if self.response_format else None
+
+    def sampling(self, choice: int, temperature: float, max_tokens: int | None, grammar: Grammar | None) -> Sampling:
         """How choice number `choice` is sampled; a seed gives every choice its own."""
         return Sampling(
             temperature=temperature if self.temperature is None else self.temperature,
@@ -128,48 +144,11 @@ class Request(Strict):
             repetition_penalty=1.0 if self.repetition_penalty is None else self.repetition_penalty,
             logit_bias=tuple((int(token), bias) for token, bias in (self.logit_bias or {}).items()),
             logprobs=self.alternatives,
-            grammar=self.response_format.grammar_of() if self.response_format else None,
+            grammar=grammar,
             seed=None if self.seed is None else self.seed + choice,
             stop=self.stops,
             max_tokens=max_tokens,
         )
-
-
-class TextPart(Strict):
-    """A piece of a message. Pictures, sound and files are not taken."""
-
-    type: Literal["text"]
-    text: str
-
-
-def _text_only(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
-    try:
-        return handler(value)
-    except ValidationError:
-        kind = value.get("type") if isinstance(value, dict) else None
-        if isinstance(kind, str) and kind != "text":
-            raise PydanticCustomError(
-                "unsupported_parameter", "message parts of type '{kind}' are not supported: send text", {"kind": kind}
-            ) from None
-        raise
-
-
-class ChatMessage(Strict):
-    """One turn. What clients repeat of our own answers (nulls, empty lists) is taken back."""
-
-    role: Literal["system", "developer", "user", "assistant"]
-    content: str | Annotated[list[Annotated[TextPart, WrapValidator(_text_only)]], Field(min_length=1)]
-    name: Annotated[None, NEUTRAL] = None
-    refusal: Annotated[None, NEUTRAL] = None
-    annotations: Annotated[Empty | None, NEUTRAL] = None
-    audio: Annotated[None, NEUTRAL] = None
-    function_call: Annotated[None, NEUTRAL] = None
-    tool_calls: Annotated[Empty | None, NEUTRAL] = None
-
-    def turn(self) -> Message:
-        """As the model is told; instructions of the developer are the system's."""
-        text = self.content if isinstance(self.content, str) else "\n".join(part.text for part in self.content)
-        return Message(role="system" if self.role == "developer" else self.role, content=text)
 
 
 class ChatRequest(Request):
@@ -184,6 +163,12 @@ class ChatRequest(Request):
     """Whether the log probability of every token is told, in the model's own distribution."""
     top_logprobs: Alternatives | None = None
     """How many likeliest tokens are told beside each token; wants `logprobs`."""
+    tools: Annotated[list[ChatTool], Field(max_length=MAX_TOOLS)] | None = None
+    """Functions that the model may have called, and the assistant's search for posts."""
+    tool_choice: ChatToolChoice | None = None
+    """none, auto (where there are tools), required, or the one to be used."""
+    parallel_tool_calls: bool | None = None
+    """Whether an answer may have several calls; it may unless this is false."""
     prompt_cache_key: Label | None = None
     """A label of the caller's own; it changes nothing."""
 
@@ -193,15 +178,12 @@ class ChatRequest(Request):
     metadata: Annotated[Nothing | None, NEUTRAL] = None
     modalities: Annotated[Annotated[list[Literal["text"]], Field(min_length=1, max_length=1)] | None, NEUTRAL] = None
     moderation: Annotated[None, NEUTRAL] = None
-    parallel_tool_calls: Annotated[None, NEUTRAL] = None
     prediction: Annotated[None, NEUTRAL] = None
     prompt_cache_options: Annotated[None, NEUTRAL] = None
     prompt_cache_retention: Annotated[None, NEUTRAL] = None
     reasoning_effort: Annotated[Literal["none"] | None, NEUTRAL] = None
     service_tier: Annotated[Literal["auto", "default"] | None, NEUTRAL] = None
     store: Annotated[No | None, NEUTRAL] = None
-    tool_choice: Annotated[Literal["none", "auto"] | None, NEUTRAL] = None
-    tools: Annotated[Empty | None, NEUTRAL] = None
     verbosity: Annotated[None, NEUTRAL] = None
     web_search_options: Annotated[None, NEUTRAL] = None
 
@@ -211,6 +193,10 @@ class ChatRequest(Request):
             words = "top_logprobs wants logprobs: set logprobs to true, or leave it out"
             raise PydanticCustomError("invalid_parameter", words, {"param": "top_logprobs"})
         return self
+
+    @property
+    def bare_only(self) -> list[str]:
+        return [*(["logprobs"] if self.logprobs else []), *super().bare_only]
 
     @property
     def label(self) -> str | None:
@@ -235,6 +221,10 @@ class CompletionRequest(Request):
     best_of: Annotated[One | None, NEUTRAL] = None
     echo: Annotated[No | None, NEUTRAL] = None
     suffix: Annotated[None, NEUTRAL] = None
+
+    @property
+    def bare_only(self) -> list[str]:
+        return [*(["logprobs"] if self.logprobs is not None else []), *super().bare_only]
 
     @property
     def prompts(self) -> list[str]:

@@ -53,21 +53,23 @@ function keepOpen(before, after) {
 
 // How far it is settled.
 
-function verdicts(basis) {
-  if (!basis.events.length && !basis.as_of) return null;
-  const list = basis.events.map((event) => verdict(event, basis));
-  if (!list.length) list.push(h("p", { class: "verdict" }, asOf(basis)));
-  return h("div", { class: "verdicts" }, ...list);
+/** What is said of each event; of one that nobody registered only how far it is settled. */
+function eventsOf(basis) {
+  return basis.events.length ? basis.events : [{ title: "", form: basis.form }];
 }
 
-function verdict(event, basis) {
-  const form = FORMS[event.form];
-  if (!form) return h("p", { class: "verdict" }, h("span", { class: "verdict-title", dir: "auto" }, event.title), asOf(basis));
+function verdicts(basis) {
+  if (!basis.events.length && basis.form === "none" && !basis.as_of) return null;
+  return h("div", { class: "verdicts" }, ...eventsOf(basis).map((event) => verdict(event, basis)));
+}
+
+function verdict({ form: name, title }, basis) {
+  const form = FORMS[name];
   return h(
     "p",
-    { class: "verdict", "data-form": event.form },
-    h("span", { class: "verdict-form", title: form.title }, icon(form.icon), form.word),
-    h("span", { class: "verdict-title", dir: "auto" }, event.title),
+    { class: "verdict", "data-form": name },
+    form ? h("span", { class: "verdict-form", title: form.title }, icon(form.icon), form.word) : null,
+    title ? h("span", { class: "verdict-title", dir: "auto" }, title) : null,
     asOf(basis),
   );
 }
@@ -80,13 +82,13 @@ function asOf(basis) {
 export function spokenBasis(basis) {
   if (!basis) return "";
   const at = basis.as_of ? `as of ${utc(basis.as_of)}` : "";
-  const events = basis.events.map((event) => [FORMS[event.form]?.word, event.title, at].filter(Boolean).join(", "));
-  return events.length ? `${events.join(". ")}. ` : "";
+  const events = eventsOf(basis).map((event) => [FORMS[event.form]?.word, event.title, at].filter(Boolean).join(", "));
+  return events.some(Boolean) ? `${events.join(". ")}. ` : "";
 }
 
 /** Whether an answer is about an event that is not settled. */
 export function isOpen(basis) {
-  return Boolean(basis?.events.some((event) => event.form !== "settled" && event.form !== "none"));
+  return basis ? eventsOf(basis).some((event) => event.form !== "settled" && event.form !== "none") : false;
 }
 
 function stale(message, actions) {

@@ -73,13 +73,16 @@ def upgrade() -> None:
         sa.Column("posts", sa.BigInteger, nullable=False),
         sa.Column("authors", sa.BigInteger, nullable=False),
         sa.Column("revision", sa.BigInteger, nullable=False),
+        sa.Column("vectors", sa.BigInteger, nullable=False),
     )
-    op.bulk_insert(state, [{"id": 1, "living": 0, "posts": 0, "authors": 0, "revision": 0}])
+    op.bulk_insert(state, [{"id": 1, "living": 0, "posts": 0, "authors": 0, "revision": 0, "vectors": 0}])
     op.create_table(
         "post_vectors",
         sa.Column("id", _ID, sa.ForeignKey("posts.id"), primary_key=True, autoincrement=False),
+        sa.Column("serial", sa.BigInteger, nullable=False),
         sa.Column("vector", sa.LargeBinary, nullable=False),
     )
+    op.create_index("ix_post_vectors_serial", "post_vectors", ["serial"], unique=True)
     if op.get_bind().dialect.name == "sqlite":
         # What it is given are words already, parted by spaces: knowledge/words.py.
         op.execute("CREATE VIRTUAL TABLE post_words USING fts5(words, tokenize = 'ascii')")

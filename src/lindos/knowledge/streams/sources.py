@@ -1,0 +1,64 @@
+"""Sources as people name them."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+
+from lindos.knowledge.streams.feeds import Feed
+from lindos.knowledge.streams.files import JsonLines
+from lindos.knowledge.streams.hackernews import DEFAULT_URL as HACKERNEWS_URL
+from lindos.knowledge.streams.hackernews import HackerNews
+from lindos.knowledge.streams.jetstream1 import DEFAULT_URL as V1_URL
+from lindos.knowledge.streams.jetstream1 import Jetstream1
+from lindos.knowledge.streams.jetstream2 import DEFAULT_URL as V2_URL
+from lindos.knowledge.streams.jetstream2 import Jetstream2
+from lindos.knowledge.streams.mastodon import TOKEN, Mastodon
+from lindos.knowledge.streams.stream import Stream, StreamError
+
+SOURCES = {
+    "bluesky": "all of Bluesky, by Jetstream v2",
+    "bluesky-v1": "all of Bluesky, by Jetstream v1",
+    "mastodon:HOST": f"the public timeline of a Mastodon server; {TOKEN} holds a token of an account there",
+    "feed:URL": "an RSS or Atom feed (an http address alone will do)",
+    "hackernews": "Hacker News",
+    "file:PATH": "a JSONL file, for as long as it grows",
+}
+"""How sources are named, and what each is."""
+
+
+def parse_source(text: str, *, url: str | None = None, environment: Mapping[str, str] = os.environ) -> Stream:
+    """The stream that a word names; `url` is another server that speaks the same. Raises StreamError."""
+    kind, _, rest = text.strip().partition(":")
+    if kind.lower() in ("http", "https"):
+        kind, rest = "feed", text.strip()
+    make: Callable[[], Stream] | None = {
+        ("bluesky", False): lambda: Jetstream2(url or V2_URL),
+        ("bluesky-v1", False): lambda: Jetstream1(url or V1_URL),
+        ("hackernews", False): lambda: HackerNews(url or HACKERNEWS_URL),
+        ("mastodon", True): lambda: Mastodon(rest, token=environment.get(TOKEN, ""), url=url or ""),
+        ("feed", True): lambda: Feed(rest),
+        ("file", True): lambda: JsonLines(Path(rest).expanduser(), growing=True),
+    }.get((kind.lower(), bool(rest)))
+    if make is None:
+        raise StreamError(_unknown(text, kind.lower()))
+    if url and kind.lower() in ("feed", "file"):
+        raise StreamError(f"{text} says already where it is; --url is for sources that have a server of their own")
+    return make()
+
+
+def place_of(name: str, cursor: str) -> datetime | None:
+    """The source's time at a stream's cursor, where its kind of cursor tells it."""
+    reads = {"bluesky": Jetstream2().place, "bluesky-v1": Jetstream1().place, "mastodon": Mastodon("host").place}
+    read = reads.get(name.partition(":")[0])
+    return None if read is None else read(cursor)
+
+
+def _unknown(text: str, kind: str) -> str:
+    names = {name.partition(":")[0]: name for name in SOURCES}
+    close = difflib.get_close_matches(kind, names, n=1, cutoff=0.5)
+    hint = f"; did you mean {names[close[0]]}?" if close else f" (known: {', '.join(SOURCES)})"
+    return f"there is no source '{text}'{hint}"

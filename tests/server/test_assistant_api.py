@@ -1,0 +1,177 @@
+"""The assistant by its name in chats and completions: what its answers rest on is told."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from lindos.assistant import Basis
+from tests.server.conftest import InProcess, run
+from tests.server.openai_types import checked_chat, checked_chunk, checked_text
+from tests.server.resting import DESK, NOWHERE, GroundedAssistant, cited, partial
+from tests.server.scripted import ScriptedChatModel
+from tests.server.test_functions_chat import CALL, WARMTH, chunks
+
+TEXT = "🗳 Counting goes on in Kamiros, says the desk. Others say so, too."
+HELLO = [{"role": "user", "content": "Who has won in Kamiros?"}]
+PATH = "/v1/chat/completions"
+FORMAT = {"type": "json_object"}
+
+
+@pytest.fixture
+def grounded(monkeypatch: pytest.MonkeyPatch) -> type[GroundedAssistant]:
+    class Ours(GroundedAssistant):
+        last = partial(cited(TEXT, "Counting goes on in Kamiros"), cited(TEXT, "Others say so", NOWHERE.uri))
+        asks = []  # noqa: RUF012
+
+    monkeypatch.setattr("lindos.server.app.Assistant", Ours)
+    return Ours
+
+
+def ask(**more: Any) -> dict[str, Any]:
+    return {"model": "lindos", "messages": HELLO, **more}
+
+
+def test_a_whole_answer_tells_what_it_rests_on(in_process: InProcess, grounded: type[GroundedAssistant]):
+    async def work():
+        async with in_process(ScriptedChatModel(TEXT)) as client:
+            reply = (await client.post(PATH, json=ask())).json()
+        message = checked_chat(reply).choices[0].message
+        assert message.annotations
+        first, second = (one.url_citation for one in message.annotations)
+        assert TEXT[first.start_index : first.end_index] == "Counting goes on in Kamiros"
+        assert (first.title, first.url) == ("desk.example", "https://posts.example/desk/1")
+        assert second.url == NOWHERE.uri, "what is nowhere on the web is told by its name"
+        assert reply["model"] == "lindos"
+        ours = reply["lindos"]
+        assert set(ours) == {"form", "as_of", "events", "cut", "sources"}
+        assert (ours["form"], ours["as_of"]) == ("partial", "2026-11-03T22:58:00Z")
+        assert [event["id"] for event in ours["events"]] == ["kamiros"]
+        assert ours["cut"] == [{"text": "Ann has won.", "reason": "unsettled"}]
+        assert [source["uri"] for source in ours["sources"]] == [DESK.uri, NOWHERE.uri]
+        assert "lindos" not in reply["choices"][0]
+
+    run(work)
+
+
+def test_a_stream_tells_it_at_its_end(in_process: InProcess, grounded: type[GroundedAssistant]):
+    async def work():
+        async with in_process(ScriptedChatModel(TEXT)) as client:
+            whole = (await client.post(PATH, json=ask())).json()
+            found = chunks((await client.post(PATH, json=ask(stream=True))).text)
+        for chunk in found:
+            checked_chunk(chunk)
+        *before, last = found
+        assert last["lindos"] == whole["lindos"]
+        assert last["choices"][0]["delta"]["annotations"] == whole["choices"][0]["message"]["annotations"]
+        assert not any("lindos" in chunk or "annotations" in chunk["choices"][0]["delta"] for chunk in before)
+
+    run(work)
+
+
+def test_every_one_of_several_answers_tells_its_own(in_process: InProcess, grounded: type[GroundedAssistant]):
+    async def work():
+        async with in_process(ScriptedChatModel(TEXT)) as client:
+            reply = (await client.post(PATH, json=ask(n=2))).json()
+            checked_chat(reply)
+            assert reply["lindos"] == reply["choices"][0]["lindos"] == reply["choices"][1]["lindos"]
+            found = chunks((await client.post(PATH, json=ask(n=2, stream=True))).text)
+            assert [chunk["choices"][0]["index"] for chunk in found if "lindos" in chunk] == [0, 1]
+            reply = (await client.post("/v1/completions", json={"model": "lindos", "prompt": ["x", "y"]})).json()
+            checked_text(reply)
+            assert [choice["lindos"]["form"] for choice in reply["choices"]] == ["partial"] * 2
+        assert [one.messages[0].content for one in grounded.asks[-2:]] == ["x", "y"]
+
+    run(work)
+
+
+def test_the_bare_model_rests_on_nothing(in_process: InProcess, grounded: type[GroundedAssistant]):
+    async def work():
+        async with in_process(ScriptedChatModel(TEXT)) as client:
+            reply = (await client.post(PATH, json=ask(model="scripted"))).json()
+            assert "lindos" not in reply
+            assert "annotations" not in reply["choices"][0]["message"]
+            assert (await client.get("/v1/models")).json()["data"][0]["id"] == "scripted"
+        assert grounded.asks == []
+
+    run(work)
+
+
+def test_citations_stand_where_the_text_is_shown(in_process: InProcess, grounded: type[GroundedAssistant]):
+    async def work():
+        told = f"I look.\n{CALL}\n{TEXT}"
+        grounded.last = partial(cited(told, "Others say so"), cited(told, "warmth"))
+        async with in_process(ScriptedChatModel(told)) as client:
+            message = (await client.post(PATH, json=ask(tools=[WARMTH]))).json()["choices"][0]["message"]
+        assert message["content"] == f"I look.\n{TEXT}"
+        (one,) = message["annotations"]  # what is not shown cites nothing
+        place = one["url_citation"]
+        assert message["content"][place["start_index"] : place["end_index"]] == "Others say so"
+        assert len(message["tool_calls"]) == 1
+
+    run(work)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("text", "refused", "refusal"),
+    [
+        ('{"winner": null}', "", False),
+        ('  {"winner": null}', "", False),
+        ("Nobody knows yet.", "", True),
+        ("  Nobody knows yet.", "", True),
+        ("{I will not say.", "weapons", True),
+    ],
+)
+def test_a_refusal_is_told_from_structured_output(
+    in_process: InProcess, grounded: type[GroundedAssistant], text: str, refused: str, refusal: bool, stream: bool
+):
+    async def work():
+        grounded.last = Basis(refused=refused)
+        async with in_process(ScriptedChatModel(text)) as client:
+            reply = await client.post(PATH, json=ask(response_format=FORMAT, stream=stream))
+            if stream:
+                deltas = [chunk["choices"][0]["delta"] for chunk in chunks(reply.text)]
+                said = {name: "".join(d.get(name) or "" for d in deltas) for name in ("content", "refusal")}
+                assert said == ({"content": "", "refusal": text} if refusal else {"content": text, "refusal": ""})
+            else:
+                message = checked_chat(reply.json()).choices[0].message
+                assert (message.content, message.refusal) == ((None, text) if refusal else (text, None))
+            plain = (await client.post(PATH, json=ask())).json()["choices"][0]["message"]
+            assert (plain["content"], plain["refusal"]) == (text, None)
+
+    run(work)
+
+
+def test_what_the_assistant_is_asked(in_process: InProcess, grounded: type[GroundedAssistant]):
+    async def work():
+        search = {
+            "type": "post_search",
+            "from_date": "2026-11-03",
+            "to_date": "2026-11-03",
+            "allowed_x_handles": ["@desk"],
+        }
+        async with in_process(ScriptedChatModel("Well.")) as client:
+            for more in (
+                {"persona": "regular", "language": "fr", "user": "ann", "priority": 2},
+                {"tools": [search]},
+                {"tools": [search], "tool_choice": {"type": "post_search"}},
+                {"tools": [search], "tool_choice": "none"},
+                {"tools": [search], "tool_choice": "required"},
+                {"tools": [{"type": "x_search", "excluded_x_handles": ["a", "b"], "to_date": "9999-12-31"}, WARMTH]},
+            ):
+                assert (await client.post(PATH, json=ask(**more))).status_code == 200
+        first, *searches, last = grounded.asks
+        assert (first.persona, first.language, first.client, first.priority) == ("regular", "fr", "user ann", -2)
+        assert [one.search.mode for one in grounded.asks] == ["auto", "auto", "on", "off", "on", "auto"]
+        for one in searches:
+            assert one.search.authors == ("@desk",)
+            assert one.search.since == datetime(2026, 11, 3, tzinfo=UTC)
+            assert one.search.until == datetime(2026, 11, 4, tzinfo=UTC)
+        assert (last.search.excluded_authors, last.search.until) == (("a", "b"), None)
+        assert json.loads(last.messages[0].content.split("<tools>\n")[1].split("\n")[0])["function"]["name"] == "warmth"
+
+    run(work)
