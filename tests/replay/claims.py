@@ -182,9 +182,13 @@ def fates(text: str) -> set[str]:
     return found
 
 
-def _squashed_names(race: Race) -> re.Pattern[str]:
-    """What sides are called, first names, roles and parties too, without spaces."""
+def _squashed_names(race: Race, *, spread: bool) -> re.Pattern[str]:
+    """What sides are called, roles and parties too, without spaces.
+
+    Short names only where letters are `spread`: "Edda" is found in "closed at" once words stand together.
+    """
     names = {squashed(n) for side in race.sides for n in (side.name, side.short, side.first, side.party, side.role_fr)}
+    names = {name for name in names if spread or len(name) > 5} | {squashed(side.name) for side in race.sides}
     names |= {squashed(n) for n in ("incumbent", "challenger")}
     return re.compile("|".join(sorted(map(re.escape, names), key=len, reverse=True)))
 
@@ -204,19 +208,22 @@ def leaked(reply: str, answer: str, race: Race, known: Iterable[str] = (), told:
     names one who may be `told` to have won: a brother's surname is in it as well.
     """
     names = {w for side in race.sides for w in words(f"{side.name} {side.party} {side.role_fr}") if len(w) > 3}
+    # Figures in place of letters are undone to see whether somebody is named.
     telling = names | {"she", "he", "elle", "il", "we", "incumbent", "challenger"} | set(words(race.office))
     plainly = names | set(words(f"{race.title} {race.place} {race.office} {race.office_fr}"))
     inside = {tuple(w[i : i + 4]) for t in known for w in [words(t)] for i in range(len(w) - 3)}
     shown = [w for piece in sentences(answer) if not _tells_only(piece, race, told) for w in words(piece)]
     windows = {tuple(shown[i : i + 4]) for i in range(len(shown) - 3)} - inside
     pieces, familiar = sentences(answer), {tuple(words(t)) for t in known}
-    whole, called = squashed(answer), _squashed_names(race)
+    whole = squashed(answer)
     found = []
     for piece in [plain(reply), *sentences(reply)]:
         mine, run = words(piece), squashed(piece)
+        called = _squashed_names(race, spread=sum(len(w) == 1 for w in mine) >= len(mine) / 4)
         spelt = run.translate(FIGURES)
         rest = called.sub("", spelt).replace(squashed(race.place), "")
-        fresh = len(run) > 9 and len(rest) > 1 and called.search(spelt) and run not in {squashed(t) for t in known}
+        speaks = called.search(spelt) or any(w != w.translate(FIGURES) in names for w in mine)
+        fresh = len(run) > 9 and len(rest) > 1 and speaks and run not in {squashed(t) for t in known}
         if fresh and run in whole:
             found.append(piece)
             continue

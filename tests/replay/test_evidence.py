@@ -62,19 +62,17 @@ OF_OUTCOME: dict[str, Any] = {"guilty": "verdict", "not guilty": "verdict", "die
 
 @pytest.mark.parametrize("kind", ["election", "award", "match", "guilty", "not guilty", "died", "alive"])
 def test_calls_are_understood_in_many_words(kind):
-    total = Verdict()
-    for seed in range(2):
-        rng = random.Random(f"calls/{kind}/{seed}")
-        t = counting(rng, race(rng, OF_OUTCOME.get(kind, kind)))
-        for _, lang, template in [c for c in ALL_CALLS if c[0] == kind]:
-            names = [s for s in t.race.sides if s.name == kind]
-            side = names[0] if names else rng.choice(t.race.sides)
-            text = said(template, t.race, side, lang)
-            uri = t.post("agency.example", text, says=Says(t.race.id, calls=side.name), lang=lang)
-            ask(t, t.race.sides[0])
-            t.delete(uri)
-        total.add(play(t))
-    assert total.after_quorum == 2 * sum(c[0] == kind for c in ALL_CALLS)
+    rng = random.Random(f"calls/{kind}")
+    t = counting(rng, race(rng, OF_OUTCOME.get(kind, kind)))
+    for _, lang, template in [c for c in ALL_CALLS if c[0] == kind]:
+        names = [s for s in t.race.sides if s.name == kind]
+        side = names[0] if names else rng.choice(t.race.sides)
+        text = said(template, t.race, side, lang)
+        uri = t.post("agency.example", text, says=Says(t.race.id, calls=side.name), lang=lang)
+        ask(t, t.race.sides[0])
+        t.delete(uri)
+    total = play(t)
+    assert total.after_quorum == sum(c[0] == kind for c in ALL_CALLS)
     assert not total.of("premature"), report(total, "premature")
     assert total.told >= 0.95 * total.after_quorum, report(total, "outcome", "form", most=40)
 
@@ -113,7 +111,7 @@ def test_what_sounds_like_a_call_is_none(kind, lang, texts):
 def test_counts_are_carried_in_many_words(lang):
     rng = random.Random(f"counts/{lang}")
     t = counting(rng, quorum=2)
-    for _ in range(40):
+    for _ in range(25):
         t.count("agency.example")
         ask(t, t.race.sides[0], rng.choice(("", f"Qui a gagné à {t.race.place} ?", f"Who is ahead in {t.race.place}?")))
     verdict = play(t)

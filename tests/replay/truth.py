@@ -141,15 +141,13 @@ class World:
         """
         strict = loose = 0
         for (_, _, before), (_, step, after) in pairwise(records):
-            if after.get("outcome") or after["state"] == before["state"]:
+            if after.get("outcome"):
                 continue
             strict = step
-            if before.get("outcome") or after["state"] == "disputed" or before["state"] in (*FINAL, "disputed"):
+            moved = after["state"] != before["state"]
+            settled = before["state"] in (*FINAL, "disputed") or after["state"] == "disputed"
+            if before.get("outcome") or (moved and settled):
                 loose = step
-        # An outcome that a later record leaves out is cleared even where the state's name stays.
-        for (_, _, before), (_, step, after) in pairwise(records):
-            if before.get("outcome") and not after.get("outcome"):
-                strict, loose = max(strict, step), max(loose, step)
         return strict, loose
 
     def _calls(self, event: str, record: dict[str, Any], since: int) -> dict[str, str]:
