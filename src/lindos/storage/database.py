@@ -202,7 +202,8 @@ def _tune_sqlite(engine: AsyncEngine) -> None:
         connection.isolation_level = None
         cursor = connection.cursor()
         _use_write_ahead_log(cursor)
-        for pragma in ("synchronous = NORMAL", "foreign_keys = ON", "cache_size = -16000", "wal_autocheckpoint = 16000"):
+        pragmas = ("synchronous = NORMAL", "foreign_keys = ON", "cache_size = -16000", "wal_autocheckpoint = 16000")
+        for pragma in pragmas:
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
