@@ -12,8 +12,8 @@ from lindos.assistant.settlement.language import language_of
 from lindos.assistant.settlement.lexicon import (
     ANONYMOUS,
     CORE,
-    COUNTING,
     GAME,
+    LEADING,
     POINTING,
     PROCESS,
     REPORTING,
@@ -138,10 +138,8 @@ def _pending_of_somebody(whole: str, rest: str) -> bool:
 
 
 def _points(rest: str) -> bool:
-    """Whether the sentence only says a name, in whatever turn."""
-    if "@" not in rest:
-        return False
-    return (bool(POINTING.search(rest)) and not _reports_numbers(rest)) or not COUNTING.search(rest)
+    """Whether the sentence names somebody and tells no count of theirs: whatever else it says, it may say who won."""
+    return "@" in rest and not (_reports_numbers(rest) or LEADING.search(rest))
 
 
 def _points_at_a_role(rest: str) -> bool:
