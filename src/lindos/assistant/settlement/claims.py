@@ -107,7 +107,8 @@ def _strict(sentence: str, scene: Scene) -> Reason | None:
         return "unsettled"  # a table, an object: nobody was asked to fill in one
     rest = without_pending(shape.text)
     kind = scene.standings[0].event.kind if scene.standings else scene.kind
-    if _affirms(rest) and not settled:
+    alone = len(words(sentence)) == 1 and bool(_YES.match(shape.text))
+    if (alone or _affirms(rest)) and not settled:
         return "unsettled"
     claims = _claims(rest, kind) or _pending_of_somebody(shape.text, rest)
     if claims and settled:
