@@ -109,14 +109,42 @@ def _proper(phrases: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
+def clues(event: Event, cast: Cast) -> set[str]:
+    """Words, and beginnings of words, of which a text has at least one (see `beginnings`) if `link` finds anything."""
+    found: set[str] = set(cast.people)
+    for phrase in _phrases(event.phrases):
+        found.update(phrase)
+        if _SMALL.issuperset(phrase):
+            found.add("")  # all of its words that count are in any text
+    found.update(_distinctive(event))
+    return found | {_root(word) for word in found if _has_kin(word)}
+
+
+def beginnings(found: Iterable[str]) -> set[str]:
+    """Words of a text, and their beginnings as far as kin may share them."""
+    return {"", *(part for word in found for part in (word, *(word[:length] for length in range(_ROOT, len(word)))))}
+
+
 def _present(word: str, present: Iterable[str]) -> bool:
     """Whether a word or one of its kin (Veldoria, Veldorian; presidential, presidency) is among `present`."""
     if word in present:
         return True
-    if len(word) < 5 or word.isdigit():
+    if not _has_kin(word):
         return False
-    root = word[: max(5, len(word) - 4)]
+    root = _root(word)
     return any(other.startswith(root) and abs(len(other) - len(word)) <= 5 for other in present)
+
+
+def _has_kin(word: str) -> bool:
+    return len(word) >= _ROOT and not word.isdigit()
+
+
+def _root(word: str) -> str:
+    return word[: max(_ROOT, len(word) - 4)]
+
+
+_ROOT = 5
+"""Letters that kin have in common at least."""
 
 
 def year_range(event: Event) -> range:
