@@ -22,8 +22,8 @@ class Pair:
     ours: float
     """Seconds to the assistant's first word."""
     bare: float
-    words: int
-    """How many the assistant's first piece has: those that were waited for."""
+    held: int
+    """How many of the model's words were waited for; none where the assistant says something itself before."""
 
     @property
     def added(self) -> float:
@@ -37,9 +37,10 @@ async def compare(port: int, questions: Sequence[Question], count: int) -> list[
         question = questions[number % len(questions)]
         found: dict[str, Heard] = {}
         for model in (ASSISTANT, BARE) if number % 2 else (BARE, ASSISTANT):
-            found[model] = await chat(port, question.text, model=model, **(question.more if model == ASSISTANT else {}))
-        ours, bare = (_first(found[model]) for model in (ASSISTANT, BARE))
-        pairs.append(Pair(ours[0], bare[0], len(ours[1].split())))
+            more = question.more if model == ASSISTANT else {}
+            found[model] = await chat(port, question.text, model=model, seed=number, **more)
+        (ours, said), (bare, word) = (_first(found[model]) for model in (ASSISTANT, BARE))
+        pairs.append(Pair(ours, bare, len(said.split()) if said.startswith(word.strip()) else 0))
     return pairs
 
 
@@ -61,5 +62,5 @@ def row(kind: str, pairs: Sequence[Pair]) -> dict[str, Any]:
         "assistant p50 (ms)": statistics.median(pair.ours for pair in pairs) * 1e3,
         "added p50 (ms)": float(np.median(added)),
         "added p95 (ms)": float(np.percentile(added, 95)),
-        "words held back": statistics.median(pair.words for pair in pairs),
+        "words held back": statistics.median(pair.held for pair in pairs),
     }

@@ -9,26 +9,40 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from benchmarks.assistant.world import script
-from lindos.assistant.scripted import Line, ScriptedAnswer, ScriptedChatModel
+from benchmarks.assistant.world import reply
+from lindos.assistant import Sampling
+from lindos.assistant.scripted import ScriptedAnswer, ScriptedChatModel
 from lindos.server import Settings, listen, serve
 from lindos.server.run import address
+from lindos.specs import Message
 
 
 class RecordingModel(ScriptedChatModel):
-    """Remembers when it began to answer whom, on the monotonic clock, which all processes share."""
+    """Says something else to each seed, and remembers when it began to answer whom: on the monotonic clock, which all
+    processes of a machine share."""
 
-    def __init__(self, lines: list[Line], pause: float) -> None:
-        super().__init__(lines, pause=pause)
+    def __init__(self, words: int, pause: float) -> None:
+        super().__init__((), pause=pause)
+        self._words, self._between = words, pause
         self.began: dict[str, float] = {}
 
-    async def submit(self, *args: Any, **kwargs: Any) -> ScriptedAnswer:
-        answer = await super().submit(*args, **kwargs)
-        self.began[kwargs.get("client", "")] = answer.started
+    async def submit(
+        self,
+        messages: Sequence[Message] | None = None,
+        *,
+        sampling: Sampling | None = None,
+        client: str = "",
+        **others: Any,
+    ) -> ScriptedAnswer:
+        question = next((message.content for message in reversed(messages or ()) if message.role == "user"), "")
+        seed = sampling.seed if sampling else None
+        answer = ScriptedAnswer(" ".join(reply(question, self._words, seed)), self._between)
+        self.began[client] = answer.started
         return answer
 
 
@@ -71,7 +85,7 @@ class Serving:
 
 async def run(data: Path, words: int, pause: float) -> None:
     """Serve until the input ends; a line on it asks for a report."""
-    model = RecordingModel([Line.parse(line, where="script") for line in script(words)], pause)
+    model = RecordingModel(words, pause)
     settings = Settings(port=0, data=data, personas=data / "personas")
     listening = listen(settings)
     stop, loop = asyncio.Event(), asyncio.get_running_loop()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +13,8 @@ import numpy as np
 
 from benchmarks.assistant.client import Heard, chat
 from benchmarks.assistant.serving import Serving
-from benchmarks.assistant.world import Question, Scenario, asked
+from benchmarks.assistant.world import Question, Scenario, asked, reply
+from lindos.assistant.gate import ELLIPSIS
 
 MIX = {"small talk": 10, "small talk with names": 4, "about the world": 3, "about an event": 3}
 """Of twenty streams."""
@@ -27,9 +27,10 @@ class Flow:
     """How the words of one stream came. What the assistant puts before the model's words does not count."""
 
     kind: str
-    words: int
+    missing: int
+    """Words of the model that were cut."""
     rate: float
-    """Words a second, from the first that came to the last."""
+    """Words a second, from the first that came to the last; those that were cut count: they were worked on."""
     gaps: list[float] = field(repr=False)
     """Seconds between one piece and the next."""
     lags: list[float] = field(repr=False)
@@ -52,11 +53,8 @@ def planned(count: int, scenarios: Sequence[Scenario]) -> list[tuple[str, Questi
     """What each stream asks: kinds by MIX, spread evenly."""
     pools = {kind: asked(kind, scenarios) for kind in MIX}
     turns = [kind for turn in range(max(MIX.values())) for kind, share in MIX.items() if turn < share]
-    return [
-        (kind, pools[kind][number % len(pools[kind])])
-        for number in range(count)
-        for kind in [turns[number % len(turns)]]
-    ]
+    kinds = [turns[number % len(turns)] for number in range(count)]
+    return [(kind, pools[kind][number % len(pools[kind])]) for number, kind in enumerate(kinds)]
 
 
 async def measure(
@@ -69,7 +67,8 @@ async def measure(
     async def one(number: int) -> Heard:
         await asyncio.sleep(ramp * number / count)
         text = plan[number][1].text
-        return await chat(serving.port, text, model="lindos", user=str(number), seconds=lasting * PATIENCE + 10)
+        patience = lasting * PATIENCE + 10
+        return await chat(serving.port, text, model="lindos", user=str(number), seconds=patience, seed=number)
 
     running = [asyncio.create_task(one(number)) for number in range(count)]
     outcome = Outcome()
@@ -77,16 +76,14 @@ async def measure(
     outcome.server_cpu, outcome.client_cpu = await _used(serving, max(lasting - ramp, lasting / 4))
     heard = await asyncio.gather(*running, return_exceptions=True)
     began: dict[str, float] = (await asyncio.to_thread(serving.report))["began"]
-    for number, ((kind, _), found) in enumerate(zip(plan, heard, strict=True)):
-        if isinstance(found, BaseException):
-            outcome.faults.append(f"{kind}: {found!r}")
+    for number, ((kind, question), found) in enumerate(zip(plan, heard, strict=True)):
+        if isinstance(found, BaseException) or found.fault:
+            outcome.faults.append(f"{kind}: {found!r}" if isinstance(found, BaseException) else found.fault)
             continue
-        fault = found.fault
-        flow = None if fault else flow_of(kind, list(found.words()), reply_words, began[f"user {number}"], pause)
-        if flow is None:
-            outcome.faults.append(f"{kind}: {fault or 'words are missing'}")
-        else:
-            outcome.flows.append(flow)
+        said = reply(question.text, reply_words, number)
+        flow = flow_of(kind, list(found.words()), said, began[f"user {number}"], pause)
+        outcome.flows += [flow] if flow else []
+        outcome.faults += [] if flow else [f"{kind}: nothing of what the model said has come"]
     return outcome
 
 
@@ -99,29 +96,27 @@ async def _used(serving: Serving, seconds: float) -> tuple[float, float]:
     return (after["cpu"] - before["cpu"]) / passed, (time.process_time() - ours) / passed
 
 
-def flow_of(kind: str, pieces: Sequence[tuple[float, str]], words: int, began: float, pause: float) -> Flow | None:
-    """How the `words` words of the model, begun at `began`, came; None where some did not come."""
-    left = sum(_count(text) for _, text in pieces) - words
-    if left < 0:
-        return None
+def flow_of(
+    kind: str, pieces: Sequence[tuple[float, str]], said: Sequence[str], began: float, pause: float
+) -> Flow | None:
+    """How what the model `said`, begun at `began`, came; None where nothing came."""
     arrived: list[tuple[float, int]] = []
-    """(when, how many of the model's words were there by then)."""
-    for at, text in pieces:
-        new = _count(text)
-        if left >= new:  # what the assistant says first
-            left -= new
+    """(when, how many of the model's words were decided on by then: they came, or stand before one that did)."""
+    missing = at = 0
+    for when, text in pieces:
+        words = text.replace(ELLIPSIS, " ").split()
+        place = next((n for n in range(at, len(said)) if said[n : n + len(words)] == words), None) if words else None
+        if place is None:  # the assistant's own words
             continue
-        arrived.append((at, (arrived[-1][1] if arrived else 0) + new - left))
-        left = 0
-    (first, early), (last, _) = arrived[0], arrived[-1]
-    rate = (words - early) / (last - first) if last > first else 0.0
+        missing += place - at
+        at = place + len(words)
+        arrived.append((when, at))
+    if len(arrived) < 2:
+        return None
+    (first, early), (last, late) = arrived[0], arrived[-1]
     gaps = [b - a for (a, _), (b, _) in pairwise(arrived)]
-    lags = [at - (began + pause * (said + 1)) for at, said in arrived]
-    return Flow(kind, words, rate, gaps, lags)
-
-
-def _count(text: str) -> int:
-    return len(re.findall(r"\S+", text))
+    lags = [when - (began + pause * (count + 1)) for when, count in arrived]
+    return Flow(kind, missing + len(said) - late, (late - early) / (last - first), gaps, lags)
 
 
 def rows(flows: Iterable[Flow]) -> list[dict[str, Any]]:
@@ -139,6 +134,7 @@ def _row(kind: str, flows: Sequence[Flow]) -> dict[str, Any]:
     gaps = np.array([gap for flow in flows for gap in flow.gaps] or [0.0]) * 1e3
     lags = np.array([lag for flow in flows for lag in flow.lags]) * 1e3
     figures: dict[str, Any] = {"streams": kind, "count": len(flows)}
+    figures["words cut"] = sum(flow.missing for flow in flows)
     figures |= {"rate min": float(rates.min()), "rate p50": float(np.median(rates))}
     for name, values in {"gap": gaps, "lag": lags}.items():
         p50, p99 = np.percentile(values, [50, 99])

@@ -124,8 +124,9 @@ def _post(author: str, name: str, text: str, seen: datetime) -> Post:
 
 
 def _name(randomly: random.Random) -> str:
-    syllables = "bel cor dav fen gra hol jor kel lun mar nor pel ros tav vel".split()
-    return "".join(randomly.choices(syllables, k=2)).capitalize() + randomly.choice(("a", "en", "is", "or", "um"))
+    # Two syllables and an ending.
+    made = [letter + randomly.choice(("al", "en", "or", "ul")) for letter in randomly.choices("bcdfghklmnprstv", k=2)]
+    return "".join(made).capitalize() + randomly.choice(("a", "en", "is", "or", "um"))
 
 
 # What people ask.
@@ -140,7 +141,7 @@ SMALL_TALK = (
 )
 OF_NAMES = (
     "Which song do you like best?",
-    "Recommend me a book about walking, please.",
+    "Tell me of a singer you are fond of.",
 )
 """Small talk whose answers have names in them."""
 OUTCOMES = {
@@ -181,42 +182,53 @@ def asked(kind: str, scenarios: Sequence[Scenario]) -> list[Question]:
 QUESTION_KINDS = ("small talk", "about the world", "search asked for", "about an event")
 
 
-# What the model says.
+# What the model says: sentences whose blanks are filled anew each time, so that hardly any is said twice.
 
 PLAIN = (
-    "It sounds like a good plan for a slow afternoon, and a short walk before it would do no harm.",
-    "Start with something small, take your time, and see how it feels after an hour or so.",
-    "Warm water, a little salt and some patience are all that the dough wants at first.",
-    "The garden is quiet in the early hours, and the kettle is never far away.",
-    "Many people find that a fixed hour in the evening helps more than any trick.",
-    "You can always change your mind later, there is no hurry in any of this.",
+    "It sounds like a {good} plan for a {slow} {afternoon}, and a short {walk} before it would do no harm.",
+    "Start with something {slow}, take your time, and see how it feels after an {walk} or so of {reading}.",
+    "Warm {water}, a little {salt} and some patience are all that the {slow} {dough} wants at first.",
+    "The {garden} is {slow} in the early {afternoon}, and the {kettle} is never far away.",
+    "Many people find that a {good} {afternoon} of {reading} helps more than any trick.",
+    "You can always change your mind later, there is no {walk} in any of this {reading}.",
 )
 NAMED = (
-    "You might like what Clara Winter wrote about long walks along the old canal in autumn.",
-    "My favourite of all is still the one that Jonas Keller sings on the second record.",
+    "You might like what Clara Winter wrote about {slow} walks along the old {garden}, and about a {kettle} there.",
+    "It is a {good} song that Jonas Keller wrote about a {kettle} in a {slow} {garden}.",
 )
 SOBER = (
-    "Counting continues in all districts, and officials expect further results later this evening.",
-    "Turnout was high in the north, and the queues at several polling stations were long.",
-    "The commission says that postal ballots are still being checked and counted in the capital.",
-    "Observers report that voting was calm, and that polling stations closed on time.",
+    "Counting continues in all {districts}, and {officials} expect further results later this {evening}.",
+    "Turnout was {good} in the {districts}, and the queues at several polling stations were long.",
+    "The commission says that postal ballots are still being checked and counted in the {districts}.",
+    "{observers} report that voting was calm, and that polling stations in the {districts} closed on time.",
 )
+BLANKS = {
+    "good": "good fine lovely decent pleasant modest useful friendly simple steady",
+    "slow": "slow quiet calm long gentle small early mild warm orderly easy soft",
+    "afternoon": "afternoon morning evening weekend hour summer winter season holiday night noon spring",
+    "walk": "walk hour swim nap stroll ride pause visit call drive rest stretch",
+    "reading": "reading cooking knitting music tennis painting writing sleep silence practice gardening baking",
+    "water": "water milk tea oil butter honey broth juice cream yoghurt syrup vinegar",
+    "salt": "salt sugar flour pepper yeast bran rye ginger nutmeg thyme mint sage",
+    "dough": "dough bread batter crust loaf pastry cake bun roll pie tart biscuit",
+    "garden": "garden kitchen canal orchard river meadow valley harbour library market forest path",
+    "kettle": "kettle teapot lamp blanket radio chair stove bicycle window piano notebook ladder",
+    "districts": "districts provinces regions suburbs towns villages boroughs wards islands valleys ports counties",
+    "officials": "officials clerks observers volunteers editors judges reporters lawyers scrutineers staff",
+    "evening": "evening morning afternoon week night day",
+    "observers": "Observers Officials Clerks Volunteers Reporters Lawyers",
+}
+_BLANKS = {name: words.split() for name, words in BLANKS.items()}
 
 
-def script(words: int) -> list[dict[str, str]]:
-    """What the model says to all that, in so many words: with names where those are asked for, soberly of events."""
-    outcome = r"^(?:Who (?:won|got) the \w+ (?:presidential|Cup|Book)|(?:Has|Did|Was) \w+ \w+ |What is the verdict)"
-    return [
-        {"match": "|".join(f"^{text[:12]}" for text in OF_NAMES), "reply": _said((*NAMED, *PLAIN[:4]), words)},
-        {"match": outcome, "reply": _said(SOBER, words)},
-        {"match": "", "reply": _said(PLAIN, words)},
-    ]
-
-
-def _said(sentences: Sequence[str], words: int) -> str:
+def reply(question: str, words: int, seed: int | None) -> list[str]:
+    """The words, so many of them, that the model says to a question: soberly of the world, else small talk, with names
+    where those are asked for."""
+    randomly = random.Random(seed)
+    talk = (*NAMED, *PLAIN[:4]) if question in OF_NAMES else PLAIN if question in SMALL_TALK else SOBER
     found: list[str] = []
-    for sentence in cycle(sentences):
+    for sentence in cycle(talk):
         if len(found) >= words:
             break
-        found += sentence.split()
-    return " ".join(found[:words])
+        found += sentence.format(**{name: randomly.choice(fit) for name, fit in _BLANKS.items()}).split()
+    return found[:words]

@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lindos.assistant.settlement.event import Event
-from lindos.assistant.settlement.linking import NOTHING, Link, beginnings, clues, link
+from lindos.assistant.settlement.linking import NOTHING, Link, clues, line_of, link
 from lindos.assistant.settlement.names import Cast, cast_of, masked
-from lindos.assistant.settlement.words import words
 from lindos.knowledge import Post
 
 MOST_TEXTS = 50_000
@@ -68,10 +67,10 @@ class Bearings:
             if len(self._read) >= MOST_TEXTS:
                 self._read.clear()
                 self._people.clear()
-            found = words(text)
-            ids = {number for clue in beginnings(found) for number in self._by_clue.get(clue, ())}
+            line = line_of(text)
+            ids = {number for clue in line.beginnings for number in self._by_clue.get(clue, ())}
             links = {number: link(text, self._events[number], self._casts[number]) for number in sorted(ids)}
-            read = _Read(frozenset(found), {number: found for number, found in links.items() if found != NOTHING})
+            read = _Read(line.words, {number: found for number, found in links.items() if found != NOTHING})
             self._read[text] = read
         return read
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -57,21 +57,39 @@ class Link:
 NOTHING = Link(0)
 
 
+@dataclass(frozen=True)
+class Line:
+    """A text as it is compared with events, of which there are many."""
+
+    text: str
+    """Its folded words, with a space around each."""
+    words: frozenset[str]
+    beginnings: frozenset[str]
+    """Those words, and their beginnings as far as kin may share them; of any text the empty one."""
+
+
+@lru_cache(maxsize=256)
+def line_of(text: str) -> Line:
+    """The line of a text."""
+    found = words(text)
+    parts = (word[:length] for word in found for length in range(_ROOT, len(word)))
+    return Line(f" {' '.join(found)} ", frozenset(found), frozenset(("", *found, *parts)))
+
+
 def link(text: str, event: Event, cast: Cast) -> Link:
     """How surely `text` is about `event`."""
-    line = f" {' '.join(words(text))} "
-    present = frozenset(line.split())
+    line = line_of(text)
     best = NOTHING
-    for phrase in _phrases(event.phrases):
-        if f" {' '.join(phrase)} " in line:
+    for phrase, written in _phrases(event.phrases):
+        if written in line.text:
             best = max(best, Link(3, len(phrase)))
-        elif all(_present(word, present) for word in phrase if word not in _SMALL):
+        elif all(_present(word, line) for word in phrase if word not in _SMALL):
             best = max(best, Link(2, len(phrase)))
     if best.strength < 2:
-        own = [word for word in _distinctive(event) if _present(word, present)]
+        own = [word for word in _distinctive(event) if _present(word, line)]
         if own:
             best = max(best, Link(1, len(own)))
-        elif cast.people & present:
+        elif not cast.people.isdisjoint(line.words):
             best = max(best, Link(1, 0))
     return best
 
@@ -85,14 +103,15 @@ def linked(text: str, events: Sequence[tuple[Event, Cast]]) -> list[tuple[Event,
 
 def places(text: str, event: Event) -> bool:
     """Whether a word that is the event's own, and no common one, stands in the text."""
-    present = frozenset(words(text))
-    return any(_present(word, present) for word in _distinctive(event))
+    line = line_of(text)
+    return any(_present(word, line) for word in _distinctive(event))
 
 
 @lru_cache(maxsize=1024)
-def _phrases(phrases: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+def _phrases(phrases: tuple[str, ...]) -> tuple[tuple[tuple[str, ...], str], ...]:
+    """The words of each phrase, and how they stand in a line."""
     found = (tuple(words(phrase)) for phrase in phrases)
-    return tuple(phrase for phrase in found if phrase)
+    return tuple((phrase, f" {' '.join(phrase)} ") for phrase in found if phrase)
 
 
 def _distinctive(event: Event) -> tuple[str, ...]:
@@ -110,9 +129,9 @@ def _proper(phrases: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def clues(event: Event, cast: Cast) -> set[str]:
-    """Words, and beginnings of words, of which a text has at least one (see `beginnings`) if `link` finds anything."""
+    """What is among a line's beginnings, at least one of it, wherever `link` finds anything."""
     found: set[str] = set(cast.people)
-    for phrase in _phrases(event.phrases):
+    for phrase, _ in _phrases(event.phrases):
         found.update(phrase)
         if _SMALL.issuperset(phrase):
             found.add("")  # all of its words that count are in any text
@@ -120,19 +139,16 @@ def clues(event: Event, cast: Cast) -> set[str]:
     return found | {_root(word) for word in found if _has_kin(word)}
 
 
-def beginnings(found: Iterable[str]) -> set[str]:
-    """Words of a text, and their beginnings as far as kin may share them."""
-    return {"", *(part for word in found for part in (word, *(word[:length] for length in range(_ROOT, len(word)))))}
-
-
-def _present(word: str, present: Iterable[str]) -> bool:
-    """Whether a word or one of its kin (Veldoria, Veldorian; presidential, presidency) is among `present`."""
-    if word in present:
+def _present(word: str, line: Line) -> bool:
+    """Whether a word or one of its kin (Veldoria, Veldorian; presidential, presidency) stands in a line."""
+    if word in line.words:
         return True
     if not _has_kin(word):
         return False
     root = _root(word)
-    return any(other.startswith(root) and abs(len(other) - len(word)) <= 5 for other in present)
+    if root not in line.beginnings:
+        return False
+    return any(other.startswith(root) and abs(len(other) - len(word)) <= 5 for other in line.words)
 
 
 def _has_kin(word: str) -> bool:
