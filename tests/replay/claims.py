@@ -96,15 +96,16 @@ def claims(text: str, race: Race, told: Iterable[str] = (), attributed: Iterable
     whole = plain(text)
     sides = {side.name: side for side in race.sides}
     balanced = len(conflict) > 1 and all(named(whole, sides[o]) for o in conflict if o in sides)
+    fated = balanced and race.kind in ("verdict", "death")
     found = []
     for piece in sentences(text):
         if piece.endswith("...") and not any(named(piece, side) or plain(side.first) in piece for side in race.sides):
             continue  # A sentence that was stopped before it named anybody.
         if _bare(piece, race, allowed) or (not allowed and YES.search(piece)):
             found.append(piece)
-        elif balanced and re.search(
-            r"\b(?:\w+\.)+(?:example|com|org|net)\b|according|says|selon|annonce|calls?", piece
-        ):
+        elif (
+            balanced and re.search(r"\b(?:\w+\.)+(?:example|com|org|net)\b|according|says|selon|annonce|calls?", piece)
+        ) or (fated and fates(piece) >= conflict):
             continue
         elif _claims(piece, race, allowed):
             found.append(piece)

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 from pydantic import TypeAdapter, ValidationError
 
+from lindos.assistant.settlement.event import Moment
 from lindos.server.errors import ApiError
 from lindos.server.v1.events import EventId
 from lindos.server.v1.formats import ResponseFormat
@@ -164,6 +165,10 @@ def _input(body: dict[str, Any]) -> None:
 
 
 def known_event(path_parameters: dict[str, Any], body: dict[str, Any]) -> None:
-    """A record has the id of its address."""
-    if "event_id" in path_parameters and fits(EventId, body.get("id")):
-        body["id"] = unquote(path_parameters["event_id"])
+    """A record has the id of its address, and closes after it opens."""
+    named = unquote(str(path_parameters.get("event_id", "")))
+    if fits(EventId, named) and fits(EventId, body.get("id")):
+        body["id"] = named
+    times = [body.get("opens"), body.get("closes")]
+    if all(fits(Moment, time) for time in times):
+        body["opens"], body["closes"] = sorted(times, key=TypeAdapter(Moment).validate_python)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,9 @@ def reach(case: schemathesis.Case) -> None:
     for name in case.path_parameters:
         if name in known and len(str(case.path_parameters[name])) % 2:
             case.path_parameters[name] = known[name]
-    body: Any = case.body
+    body: Any = deepcopy(case.body)  # requests share parts of theirs
     if isinstance(body, dict):
+        case.body = body
         known_event(case.path_parameters, body)
         make_sensible(case.path, body)
 

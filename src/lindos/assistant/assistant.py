@@ -20,12 +20,14 @@ from lindos.assistant.model import ChatModel, writes_itself
 from lindos.assistant.persona import Persona
 from lindos.assistant.policy import Policy
 from lindos.assistant.settlement import Events, Scene, Topic, is_yes_no, topic_of
-from lindos.assistant.settlement.question import asks_of_the_world
+from lindos.assistant.settlement.question import RECENT, asks_of_the_world, names_in_question, tells_of
 from lindos.assistant.settlement.standing import Standing
 from lindos.assistant.settlement.wording import Told, tell, tell_undeclared
 from lindos.knowledge import Post, PostQuery, Posts
 
 PARTING = "\n\n"
+LATEST = 8
+"""Posts that are looked at for what is going on."""
 APOLOGY = {"en": "I held back what I cannot confirm.", "fr": "J'ai retenu ce que je ne peux pas confirmer."}
 """Said where nothing of an answer passed the gate."""
 
@@ -64,6 +66,7 @@ class Assistant:
         if verdict is not None:
             basis = Basis(language=language, refused=f"{verdict.rule} ({verdict.version})")
             return AssistantAnswer(basis, Told(verdict.text))
+        topic = await self._undeclared(topic, ask.question, now)
         if topic.wants_outcome:
             return await self._on_events(ask, topic, standings, now, language)
         found = await self._search(ask, topic, now)
@@ -80,6 +83,16 @@ class Assistant:
         return list((await self.events.standings()).values()) if self.events is not None else []
 
     # What answers are about.
+
+    async def _undeclared(self, topic: Topic, question: str, now: datetime) -> Topic:
+        """The topic; one of an outcome where posts of these days tell how came out what it asks about."""
+        names = names_in_question(topic, question)
+        if not names or self.posts is None:
+            return topic
+        hits = await self.posts.search(PostQuery(text=" ".join(names), since=now - RECENT, until=now, limit=LATEST))
+        if any(tells_of(hit.post.text, names) for hit in hits):
+            return replace(topic, intent="outcome", kind=topic.kind or "election")
+        return topic
 
     async def _on_events(
         self, ask: Ask, topic: Topic, standings: list[Standing], now: datetime, language: str

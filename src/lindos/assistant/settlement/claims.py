@@ -13,8 +13,8 @@ from lindos.assistant.settlement.language import language_of
 from lindos.assistant.settlement.lexicon import (
     ANONYMOUS,
     CORE,
-    COUNTING,
     GAME,
+    LEADING,
     POINTING,
     PROCESS,
     REPORTING,
@@ -108,7 +108,8 @@ def _strict(sentence: str, scene: Scene) -> Reason | None:
         return "unsettled"  # a table, an object: nobody was asked to fill in one
     rest = without_pending(shape.text)
     kind = scene.standings[0].event.kind if scene.standings else scene.kind
-    if _affirms(rest) and not settled:
+    alone = len(words(sentence)) == 1 and bool(_YES.match(shape.text))
+    if (alone or _affirms(rest)) and not settled:
         return "unsettled"
     claims = _claims(rest, kind) or _pending_of_somebody(shape.text, rest)
     if claims and settled:
@@ -139,10 +140,8 @@ def _pending_of_somebody(whole: str, rest: str) -> bool:
 
 
 def _points(rest: str) -> bool:
-    """Whether the sentence only says a name, in whatever turn."""
-    if "@" not in rest:
-        return False
-    return (bool(POINTING.search(rest)) and not _reports_numbers(rest)) or not COUNTING.search(rest)
+    """Whether the sentence names somebody and tells no count of theirs: whatever else it says, it may say who won."""
+    return "@" in rest and not (_reports_numbers(rest) or LEADING.search(rest))
 
 
 def _points_at_a_role(rest: str) -> bool:

@@ -9,6 +9,9 @@ from lindos.assistant.settlement.lexicon import CORE, TURNS
 from lindos.assistant.settlement.names import Cast, masked
 from lindos.assistant.settlement.words import fold, sentences
 
+VOTES = ("election", "vote", "referendum")
+"""Kinds of events in which votes are counted."""
+
 _COUNTED = re.compile(
     r"\b(?:counted|counting|reporting|reported|precincts?|ballots?|votes?|leads?|leading|ahead|trails?|trailing|margin|tied|level|"
     r"depouill\w+|comptabilis\w+|bulletins?|voix|suffrages?|mene|menent|en tete|devance|bureaux|ecart)\b|%|\bpercent\b|\bpour cent\b"
@@ -49,7 +52,7 @@ def _is_count(sentence: str, kind: str, cast: Cast) -> bool:
         return True
     if _NOT_A_COUNT.search(shape.text) and not re.search(r"\bcounted\b|\bdepouill", shape.text):
         return False
-    if kind not in ("election", "vote", "referendum") and not shape.names:
+    if kind not in VOTES and not shape.names:
         return False
     figures = _FIGURE.findall(fold(sentence))
     return bool(figures) and (bool(_COUNTED.search(shape.text)) or (len(figures) > 1 and bool(shape.names)))

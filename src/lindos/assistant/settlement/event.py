@@ -30,7 +30,9 @@ def _trimmed(value: Any) -> Any:
     return "" if value is None else value
 
 
-EVENT_ID = r"^[^\s/](?:[^\n\r\t/\x00-\x1f]{0,126}[^\s/])?$"
+EVENT_ID = r"^[^\x00-\x20/\x7f]+( [^\x00-\x20/\x7f]+)*$"
+LONGEST_ID = 128
+"""In characters."""
 _NULLABLE = WithJsonSchema({"anyOf": [{"type": "string", "maxLength": 300}, {"type": "null"}]})
 """Null is taken for nothing."""
 Moment = Annotated[datetime, AfterValidator(_aware), BeforeValidator(_no_number)]
@@ -40,7 +42,7 @@ Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max
 class Event(Spec):
     """One entry of the register, as its operator wrote it; every change is a whole new record."""
 
-    id: Annotated[str, Field(pattern=EVENT_ID)]
+    id: Annotated[str, Field(pattern=EVENT_ID, max_length=LONGEST_ID)]
     kind: Line = "election"
     """election, verdict, award, match, death or any other word; it shapes how an outcome is worded."""
     title: Line

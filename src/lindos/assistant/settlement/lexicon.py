@@ -28,6 +28,8 @@ CORE = _any(
         "congratulations congrats congratulate congratulates congratulated congratulating champion champions hooray hurray"
     ),
     r"\b\w+[- ]elect\b",
+    r"\b(?:c[ao]mes?|coming|finish\w*|end(?:s|ed|ing)?|emerg\w*|w[io]u?nds?) (?:up |out |well |just |narrowly )*(?:ahead|in front|on top|first)\b",
+    r"\b(?:ahead|in front|devant|en tete) (?:for good|once and for all|by a mile|when it (?:was|is) over|at the (?:end|finish)|in the end|pour de bon|a la fin|au final)\b|\bfor good\b",
     r"\bre-?elect\w*\b",
     r"\b(?:is|was|are|'s|be|becomes?|became|become|remains?) (?:officially |now |our |your |their |the |ƥ |truly |again |a |still |once again )*"
     r"(?:(?:new|next|future|incoming|projected|official) )*(?:ƥ )?(?:president|mayor|governor|senator|premier|chancellor|prime minister|head of state|champions?)\b",
@@ -167,8 +169,11 @@ TRIGGER = re.compile(
 )
 """Words at which a sentence is held to its end before any more of it is shown."""
 
-COUNTING = _any(
-    r"\b(?:leads?|leading|ahead|behind|trails?|trailing|votes?|ballots?|percent|points?|counted|said|says|told|spoke|asked|asks|urged|waits?|waiting|awaits?|voted|cast (?:his|her|their)|"
-    r"mene|menent|en tete|devance|derriere|voix|bulletins?|pour cent|depouill\w+|a dit|a declare que|a demande|demande|attend(?:ent)?|a vote)\b|%"
+_NOW = "(?:is|are|remains?|still|currently|now|narrowly|just|slightly|est|reste|toujours|actuellement|encore|pour l'instant)"
+LEADING = _any(
+    rf"@\d+(?: {_NOW})* (?:leads?|leading|ahead|in front|behind|trails?|trailing|tied|level|mene|menent|en tete|devance|derriere|a egalite)\b",
+    r"@\d+ (?:and|et) @\d+ (?:are|sont)\b",
+    r"@\d+ (?:asks?|asked|urge[sd]?|told|calls? on|demande|a demande|appelle|a appele)\b.{0,60}\b(?:wait|patien\w+|calm|attendre|calme)\b",
+    r"\b(?:neither|ni) @\d+",
 )
-"""What may be said of somebody by name while an outcome is asked for."""
+"""What may be said of somebody by name, without a figure, while an outcome is asked for."""

@@ -119,7 +119,7 @@ _HISTORY = re.compile(
     r"histoire (?:de|du|des)|historique\w*|precedent\w*|autrefois|jadis|passees?|ancien\w*|il y a \w+ ans|siecle dernier)\b"
 )
 _NOWADAYS = re.compile(
-    r"\b(?:now|tonight|today|this time|current(?:ly)?|latest|yet|so far|this year|maintenant|ce soir|aujourd'hui|cette fois|actuel\w*|deja|cette annee)\b"
+    r"\b(?:now|tonight|today|this time|current(?:ly)?|latest|yet|so far|this year|election night|maintenant|ce soir|aujourd'hui|cette fois|actuel\w*|deja|cette annee|soiree electorale)\b"
 )
 _OFFICE = r"(?:president|mayor|governor|senator|premier|chancellor|prime minister|leader|champions?|presidente?|maire|mairesse|gouverneure?|chanceli\w+)"
 _OVER = (
@@ -141,6 +141,8 @@ _SKILL = re.compile(
     r"fonction|programme qui|synonymes?|contraire|orthographe|conjugue\w*|rime avec|recette|packing list|in a sentence|example sentence|dans une phrase|thank-you note|invitation|to-do list|itinerary|checklist|note to|letter to|email to|lettre a|"
     r"fable|board game|novel|film|movie|video game|chess|conte|roman|jeu de)\b"
 )
+_PRIZES = re.compile(r"\b(?:awards?|prizes?|oscars?|cesars?|palme|prix)\b")
+"""Of a film: that is no exercise."""
 _EVER = re.compile(
     r"\b(?:ever|first (?:president|mayor|governor|woman|man|person|election|winner|time)|longest|youngest|oldest|founded|before (?:that|then|this)|held office before|premiere? (?:presidente?|maire|femme|election)|plus (?:jeune|longtemps|vieux))\b"
 )
@@ -153,6 +155,8 @@ def _intent(folded: str, question: str, about: Sequence[Standing], past: bool) -
     now = _NOWADAYS.search(folded)
     if about and (language_of(question) == "other" or _COMPLETE.search(folded)):
         return "outcome"
+    if _FILL_IN.search(folded) and _kinds(folded):
+        return "outcome"
     if _TRANSLATION.search(folded):
         return "translation"
     if _FICTION.search(folded) and not _TRUE.search(folded):
@@ -162,7 +166,7 @@ def _intent(folded: str, question: str, about: Sequence[Standing], past: bool) -
     cast = about[0].cast if about else Cast()
     shape = masked(question, cast, first=False)
     names_it = any(link(question, standing.event, standing.cast).strength > 1 for standing in about)
-    if (_SKILL.search(folded) or _FIRST_PERSON.search(folded)) and not names_it:
+    if (_SKILL.search(folded) or _FIRST_PERSON.search(folded)) and not (names_it or _PRIZES.search(folded)):
         return "exercise"
     if _WHO_IS.search(shape.text):
         return "other"
@@ -188,9 +192,10 @@ def _intent(folded: str, question: str, about: Sequence[Standing], past: bool) -
     return "outcome" if asks or lone else "other"
 
 
-_COMPLETE = re.compile(
-    r"\b(?:fill in|fill the|complete (?:the|this)|insert the|finish (?:the|this) sentence|complete\w* la phrase|termine\w* la phrase)\b|…|\.\.\.|___"
+_FILL_IN = re.compile(
+    r"\b(?:fill in|fill the|complete (?:the|this)|insert the|finish (?:the|this) sentence|complete\w* la phrase|termine\w* la phrase)\b|___"
 )
+_COMPLETE = re.compile(_FILL_IN.pattern + r"|…|\.\.\.")
 _WHO_WON = re.compile(
     r"\b(?:who|qui)\b.{0,20}\b(?:won|wins|has won|elected|gagne\w*|elue?|emporte\w*|remporte\w*)\b|\bthe winner of\b|\ble vainqueur de\b"
 )
@@ -238,7 +243,8 @@ def _about_somebody(text: str, folded: str, about: Sequence[Standing]) -> bool:
         folded,
     ):
         return not re.search(r"\bwhat (?:does|do) (?:the|a|an)\b", folded)
-    if about and re.search(r"\b(?:summari[sz]e|resume|recap|tonight|ce soir|soiree)\b", folded):
+    live = about or (_kinds(folded) and _NOWADAYS.search(folded))
+    if live and re.search(r"\b(?:summari[sz]e|resume|recap|tonight|ce soir|soiree)\b", folded):
         return True
     return (
         bool(about)
@@ -256,7 +262,7 @@ def _after_command(folded: str) -> str:
 # Events that no phrase names.
 
 _KINDS = {
-    "election": r"election\w*|elected|re-?elected|vote\w*|ballots?|president\w*|mayor\w*|governor\w*|senat\w*|parliament\w*|runoff|race|referendum|primar(?:y|ies)|constituenc\w+|seat|congress\w*|elue?|scrutin|maire|municipales?|legislatives?|presidentielle\w*|candidate?s?",
+    "election": r"election\w*|elected|re-?elected|vote\w*|ballots?|president\w*|mayor\w*|governor\w*|senat\w*|parliament\w*|runoff|race|referendum|primar(?:y|ies)|constituenc\w+|seat|congress\w*|elue?|scrutin|maire|municipales?|legislatives?|presidentielle\w*|electoral\w*|candidate?s?",
     "verdict": r"verdict|trial|jury|guilty|convict\w*|acquit\w*|court|sentenc\w*|proces|coupable|condamn\w*|relaxe\w*|tribunal",
     "award": r"award\w*|prize|oscars?|grammys?|emmys?|nobel|golden \w+|best (?:picture|actor|actress|director|film|album|song)|pulitzer|booker|palme|cesars?|prix|laureate?",
     "match": r"match|game|cup|final|championship|league|series|super bowl|tournament|grand prix|medal|score|derby|coupe|finale|tournoi|championnat",
@@ -286,8 +292,32 @@ def _guess(question: str, folded: str, standings: Sequence[Standing], now: datet
     for kind in ("verdict", "award", "match", "election"):
         if kind in kinds:
             return [], kind
-    winning = re.search(r"\b(?:w[io]n|won|wins|winner|elected|gagne|remporte|elue?|vainqueur)\b", folded)
-    return [], "election" if names and winning else ""
+    shape = masked(question, Cast())
+    winning = _WINNING.search(folded) or CORE.search(shape.text)
+    return [], "election" if names and winning and not _WARS.search(folded) else ""
+
+
+_WINNING = re.compile(r"\b(?:w[io]n|won|wins|winner|elected|gagne|remporte|elue?|vainqueur)\b")
+_WARS = re.compile(r"\b(?:battles?|wars?|siege|revolution|crusades?|batailles?|guerres?|croisades?)\b")
+
+
+def names_in_question(topic: Topic, question: str) -> tuple[str, ...]:
+    """Whom and what a question names of which it may want to know how it came out, if posts speak of it; see `tells_of`."""
+    if topic.wants_outcome or topic.standings or topic.past or topic.intent not in ("explanation", "other"):
+        return ()
+    folded, shape = fold(question), masked(question, Cast())
+    if _WARS.search(folded) or _GENERIC_RULE.search(folded):
+        return ()
+    asks = CORE.search(without_pending(shape.text))
+    if topic.intent == "other":
+        asks = asks or TURNS.search(shape.text) or _ASKING.search(folded)
+    return shape.names if asks else ()
+
+
+def tells_of(text: str, names: Sequence[str]) -> bool:
+    """Whether a text tells how something came out for one of `names`."""
+    said = set(words(text))
+    return any(set(words(name)) <= said for name in names) and bool(CORE.search(masked(text, Cast()).text))
 
 
 _IS_DEAD = re.compile(

@@ -10,7 +10,7 @@ from typing import Any
 
 from lindos.assistant.basis import EventBasis, EventState, Form
 from lindos.assistant.settlement.calls import full_name, read_call, same_outcome, takes_back
-from lindos.assistant.settlement.counts import read_counts
+from lindos.assistant.settlement.counts import VOTES, read_counts
 from lindos.assistant.settlement.event import Event
 from lindos.assistant.settlement.linking import year_range
 from lindos.assistant.settlement.names import Cast
@@ -122,9 +122,12 @@ def _calls(record: Record, about: Sequence[tuple[str, Post]], cast: Cast) -> tup
 
 def _counts(event: Event, about: Sequence[tuple[str, Post]], cast: Cast) -> tuple[Count, ...]:
     latest: dict[str, Count] = {}
+    voting = event.kind in VOTES and event.state in ("scheduled", "open")
     for source, post in about:
         if source in latest or (post.created_at is not None and post.created_at < event.opens):
             continue
+        if voting and post.seen_at <= event.closes:
+            continue  # nothing is counted while people vote
         words = read_counts(post.text, event.kind, cast)
         if words is not None:
             latest[source] = Count(source, words, post)

@@ -16,7 +16,7 @@ _UNSEEN = re.compile(
 )
 _MARKUP = re.compile(r"[*_`~#|<>\[\]{}\\^=]+")
 _SPACED = re.compile(r"(?<![\w'])\w(?:[ .\-·]\w){2,}(?![\w'])")
-_DOTTED = re.compile(r"(?<![\w@/])[^\W\d_]+(?:[.·][^\W\d_]+){2,}\.?(?![\w/])")
+_DOTTED = re.compile(r"(?<![\w@/])[^\W\d_]+(?:[.·]{1,3}[^\W\d_]+){2,}\.{0,3}(?![\w/])")
 """Words.with.dots.between; a host name of three parts is taken for one, which does no harm."""
 _CITE = re.compile(r"\s*\[\[?(\d{1,3})\]?\](?:\([^()\s]*\))?")
 
@@ -52,7 +52,7 @@ def plain(text: str) -> str:
     text = _UNSEEN.sub("", unicodedata.normalize("NFKC", text))
     if not text.isascii():
         text = _WORD.sub(_latin, text.replace("’", "'").replace("ʼ", "'").replace("‘", "'"))
-    text = _DOTTED.sub(lambda found: re.sub(r"[.·_]", " ", found.group()), _MARKUP.sub(" ", text.replace("`", "'")))
+    text = _DOTTED.sub(lambda found: re.sub(r"[.·_]+", " ", found.group()), _MARKUP.sub(" ", text.replace("`", "'")))
     text = _SPACED.sub(lambda found: re.sub(r"[ .\-·]", "", found.group()), text)
     text = _INSIDE.sub(lambda found: found.group().translate(_DIGITS), text)
     return re.sub(r"[^\S\n]+", " ", text)

@@ -10,13 +10,13 @@ from pydantic import BaseModel
 
 from lindos.assistant import EventState, Form
 from lindos.assistant.settlement import Event, Events, described
-from lindos.assistant.settlement.event import EVENT_ID
+from lindos.assistant.settlement.event import EVENT_ID, LONGEST_ID
 from lindos.server.errors import ApiError
 from lindos.server.service import Service, ServiceOf
 
 router = APIRouter(tags=["events"])
 
-EventId = Annotated[str, Path(pattern=EVENT_ID)]
+EventId = Annotated[str, Path(pattern=EVENT_ID, max_length=LONGEST_ID)]
 
 
 class StandingReply(BaseModel):
