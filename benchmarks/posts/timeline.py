@@ -53,13 +53,13 @@ def vocabulary(randomly: random.Random) -> list[str]:
     return found
 
 
-def timeline(count: int, *, seed: int = 0, batch: int = 1000) -> Iterator[list[Post]]:
-    """So many posts, some at a time."""
+def timeline(count: int, *, seed: int = 0, batch: int = 1000, first: datetime = FIRST) -> Iterator[list[Post]]:
+    """So many posts since `first`, some at a time."""
     randomly = random.Random(seed)
     words = vocabulary(randomly)
     weights = list(accumulate(1 / (rank + 2.7) ** 1.05 for rank in range(1, len(words) + 1)))
     authors = list(accumulate(1 / (rank + 10) for rank in range(AUTHORS)))
-    now = FIRST
+    now = first
     for start in range(0, count, batch):
         found: list[Post] = []
         for number in range(start, min(start + batch, count)):

@@ -47,7 +47,7 @@ class Line(Spec):
 
 
 class ScriptedAnswer:
-    """A text said word by word."""
+    """A text said word by word, each `pause` seconds after the one before, or at once where its reader was late."""
 
     def __init__(self, text: str, pause: float) -> None:
         self.dropped = 0
@@ -58,7 +58,7 @@ class ScriptedAnswer:
         self._at = 0
         self._pause = pause
         self._cancelled = False
-        self._started = time.monotonic()
+        self.started = time.monotonic()
         self._first: float | None = None
 
     def cancel(self) -> None:
@@ -73,8 +73,9 @@ class ScriptedAnswer:
     async def __anext__(self) -> Chunk:
         if self.finish is not None:
             raise StopAsyncIteration
-        await asyncio.sleep(self._pause)
-        seconds = time.monotonic() - self._started
+        due = self.started + self._pause * (self._at + 1)
+        await asyncio.sleep(due - time.monotonic())
+        seconds = time.monotonic() - self.started
         if self._at < len(self._pieces) and not self._cancelled:
             piece = self._pieces[self._at]
             self._at += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cached_property, lru_cache
 from typing import Literal
 
 from lindos.assistant.settlement.calls import read_statement, same_outcome
@@ -20,7 +21,7 @@ from lindos.assistant.settlement.lexicon import (
     SAYING,
     TURNS,
 )
-from lindos.assistant.settlement.linking import Link, link, places, year_range
+from lindos.assistant.settlement.linking import Link, line_of, link, places, year_range
 from lindos.assistant.settlement.names import Cast, masked
 from lindos.assistant.settlement.pending import long_ago, without_pending
 from lindos.assistant.settlement.standing import Standing
@@ -61,7 +62,7 @@ class Scene:
         """Whether one of its events is under way and not settled."""
         return any(not s.settled and s.event.opens <= self.now <= s.event.closes + RECENT for s in self.standings)
 
-    @property
+    @cached_property
     def cast(self) -> Cast:
         """Everybody and every place that is known of any of the events."""
         casts = [standing.cast for standing in self.standings]
@@ -219,21 +220,24 @@ def _watchful(sentence: str, scene: Scene) -> Reason | None:
 
 
 def _announces(sentence: str, standing: Standing, scene: Scene) -> Reason | None:
+    # Asked of each sentence for each event there is: what costs more stands behind what most sentences end at.
     event, cast = standing.event, standing.cast
-    shape = masked(sentence, cast)
-    known = bool(cast.people & set(words(sentence)))
-    about = link(sentence, event, cast)
+    known = not cast.people.isdisjoint(line_of(sentence).words)
     if language_of(sentence) == "other":
         return "language" if (known or places(sentence, event)) and not scene.quoted else None
-    if scene.quoted or long_ago(shape.text, years(plain(sentence)), year_range(event)):
+    if scene.quoted:
         return None
+    shape = masked(sentence, cast)
     rest = without_pending(shape.text)
-    telling = bool(CORE.search(rest)) or bool(known and (TURNS.search(rest) or (SAYING.search(rest) and "@" in rest)))
+    telling = _tells(rest) or bool(known and (TURNS.search(rest) or (SAYING.search(rest) and "@" in rest)))
     if known and not telling:
         short = len(words(sentence)) <= 7
         telling = (short or bool(POINTING.search(rest))) and "@" in rest and not REPORTING.search(rest)
     if not telling or not (known or "@" in rest or ANONYMOUS.search(rest) or _HAPPENED.search(rest)):
         return None
+    if long_ago(shape.text, years(plain(sentence)), year_range(event)):
+        return None
+    about = link(sentence, event, cast)
     loose = not scene.fiction or bool(_NEWSY.search(rest))
     if not known and about.strength < 1 and not (loose and _objectless(rest, event.kind)):
         return None
@@ -242,6 +246,11 @@ def _announces(sentence: str, standing: Standing, scene: Scene) -> Reason | None
     if standing.settled:
         return _against_outcomes(sentence, replace(scene, standings=(standing,)))
     return "unsettled"
+
+
+@lru_cache(maxsize=1024)
+def _tells(rest: str) -> bool:
+    return bool(CORE.search(rest))
 
 
 _HAPPENED = re.compile(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 from typing import Literal
 
 from lindos.assistant.settlement.words import fold, visible_words, word_list, words
@@ -22,6 +23,7 @@ _OTHERS = word_list("neighbours")
 _PARTICLES = frozenset(["van", "von", "der", "den", "de", "del", "da", "di", "du", "al", "el", "y", "e"])
 
 
+@lru_cache(maxsize=1024)
 def language_of(text: str) -> Language:
     """The language of a text by its commonest words and its letters."""
     letters = [c for c in text if c.isalpha()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -57,21 +57,39 @@ class Link:
 NOTHING = Link(0)
 
 
+@dataclass(frozen=True)
+class Line:
+    """A text as it is compared with events, of which there are many."""
+
+    text: str
+    """Its folded words, with a space around each."""
+    words: frozenset[str]
+    beginnings: frozenset[str]
+    """Those words, and their beginnings as far as kin may share them; of any text the empty one."""
+
+
+@lru_cache(maxsize=256)
+def line_of(text: str) -> Line:
+    """The line of a text."""
+    found = words(text)
+    parts = (word[:length] for word in found for length in range(_ROOT, len(word)))
+    return Line(f" {' '.join(found)} ", frozenset(found), frozenset(("", *found, *parts)))
+
+
 def link(text: str, event: Event, cast: Cast) -> Link:
     """How surely `text` is about `event`."""
-    line = f" {' '.join(words(text))} "
-    present = frozenset(line.split())
+    line = line_of(text)
     best = NOTHING
-    for phrase in _phrases(event.phrases):
-        if f" {' '.join(phrase)} " in line:
+    for phrase, written in _phrases(event.phrases):
+        if written in line.text:
             best = max(best, Link(3, len(phrase)))
-        elif all(_present(word, present) for word in phrase if word not in _SMALL):
+        elif all(_present(word, line) for word in phrase if word not in _SMALL):
             best = max(best, Link(2, len(phrase)))
     if best.strength < 2:
-        own = [word for word in _distinctive(event) if _present(word, present)]
+        own = [word for word in _distinctive(event) if _present(word, line)]
         if own:
             best = max(best, Link(1, len(own)))
-        elif cast.people & present:
+        elif not cast.people.isdisjoint(line.words):
             best = max(best, Link(1, 0))
     return best
 
@@ -85,14 +103,15 @@ def linked(text: str, events: Sequence[tuple[Event, Cast]]) -> list[tuple[Event,
 
 def places(text: str, event: Event) -> bool:
     """Whether a word that is the event's own, and no common one, stands in the text."""
-    present = frozenset(words(text))
-    return any(_present(word, present) for word in _distinctive(event))
+    line = line_of(text)
+    return any(_present(word, line) for word in _distinctive(event))
 
 
 @lru_cache(maxsize=1024)
-def _phrases(phrases: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+def _phrases(phrases: tuple[str, ...]) -> tuple[tuple[tuple[str, ...], str], ...]:
+    """The words of each phrase, and how they stand in a line."""
     found = (tuple(words(phrase)) for phrase in phrases)
-    return tuple(phrase for phrase in found if phrase)
+    return tuple((phrase, f" {' '.join(phrase)} ") for phrase in found if phrase)
 
 
 def _distinctive(event: Event) -> tuple[str, ...]:
@@ -109,14 +128,39 @@ def _proper(phrases: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _present(word: str, present: Iterable[str]) -> bool:
-    """Whether a word or one of its kin (Veldoria, Veldorian; presidential, presidency) is among `present`."""
-    if word in present:
+def clues(event: Event, cast: Cast) -> set[str]:
+    """What is among a line's beginnings, at least one of it, wherever `link` finds anything."""
+    found: set[str] = set(cast.people)
+    for phrase, _ in _phrases(event.phrases):
+        found.update(phrase)
+        if _SMALL.issuperset(phrase):
+            found.add("")  # all of its words that count are in any text
+    found.update(_distinctive(event))
+    return found | {_root(word) for word in found if _has_kin(word)}
+
+
+def _present(word: str, line: Line) -> bool:
+    """Whether a word or one of its kin (Veldoria, Veldorian; presidential, presidency) stands in a line."""
+    if word in line.words:
         return True
-    if len(word) < 5 or word.isdigit():
+    if not _has_kin(word):
         return False
-    root = word[: max(5, len(word) - 4)]
-    return any(other.startswith(root) and abs(len(other) - len(word)) <= 5 for other in present)
+    root = _root(word)
+    if root not in line.beginnings:
+        return False
+    return any(other.startswith(root) and abs(len(other) - len(word)) <= 5 for other in line.words)
+
+
+def _has_kin(word: str) -> bool:
+    return len(word) >= _ROOT and not word.isdigit()
+
+
+def _root(word: str) -> str:
+    return word[: max(_ROOT, len(word) - 4)]
+
+
+_ROOT = 5
+"""Letters that kin have in common at least."""
 
 
 def year_range(event: Event) -> range:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from lindos.assistant.settlement.event import Event
 from lindos.assistant.settlement.words import fold, plain, word_list, words
@@ -127,6 +128,20 @@ def _tokens(text: str) -> list[_Token]:
 def masked(text: str, cast: Cast, *, first: bool = True) -> Masked:
     """`text` with its names masked. A name is a run of words with capitals that are not common ones, or of words of
     people that are known. Without `first`, a lone capital at the very beginning tells nothing."""
+    # What of a cast does not stand in the text changes nothing: most events of a register have a sentence in common.
+    present = _present(text)
+    return _masked(text, Cast(cast.places & present, cast.people & present, (), cast.sources & present), first)
+
+
+@lru_cache(maxsize=4096)
+def _present(text: str) -> frozenset[str]:
+    """The words by which a text is compared with casts."""
+    tokens = _tokens(plain(text).replace("@", " ").replace("ƥ", " "))
+    return frozenset(word for token in tokens for word in (token.folded, *token.parts))
+
+
+@lru_cache(maxsize=8192)
+def _masked(text: str, cast: Cast, first: bool) -> Masked:
     text = plain(text).replace("@", " ").replace("ƥ", " ")
     tokens = _tokens(text)
     loud = _is_loud(tokens)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from lindos.assistant.settlement.lexicon import ANONYMOUS
 
@@ -62,6 +63,7 @@ _SPOILT = re.compile(
 )
 
 
+@lru_cache(maxsize=4096)
 def without_pending(masked: str) -> str:
     """The masked sentence without those of its parts that say, in so many words, that nothing is settled or how such
     things are settled; a part that names somebody, or speaks of somebody without a name, stays."""

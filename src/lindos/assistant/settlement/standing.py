@@ -12,13 +12,10 @@ from lindos.assistant.basis import EventBasis, EventState, Form
 from lindos.assistant.settlement.calls import full_name, read_call, same_outcome, takes_back
 from lindos.assistant.settlement.counts import VOTES, read_counts
 from lindos.assistant.settlement.event import Event
-from lindos.assistant.settlement.linking import link, linked, year_range
-from lindos.assistant.settlement.names import Cast, cast_of, masked
+from lindos.assistant.settlement.linking import year_range
+from lindos.assistant.settlement.names import Cast
 from lindos.assistant.settlement.registry import Record
-from lindos.knowledge import Post, Posts
-
-MOST_POSTS = 400
-"""Of an event's sources, the latest, that are read for its standing."""
+from lindos.knowledge import Post
 
 
 @dataclass(frozen=True)
@@ -87,17 +84,10 @@ class Standing:
         )
 
 
-async def standing_of(record: Record, others: Sequence[Record], posts: Posts | None, at: datetime) -> Standing:
-    """How an event stands at the moment `at`. `others` are further events of the register, which tell what a post of a
-    source with several events is about."""
-    event = record.event
-    live = await _posts_of_sources(event, posts, at)
-    cast = cast_of(event).with_people(_people(event, live))
-    everyone = [(event, cast), *((other.event, cast_of(other.event)) for other in others if other.event.id != event.id)]
-    about = [(source, post) for source, post in live if _is_about(post.text, event, everyone)]
-    calls = _calls(record, about, cast)
-    counts = _counts(event, about, cast)
-    return _judge(record, cast, calls, counts)
+def standing_of(record: Record, cast: Cast, about: Sequence[tuple[str, Post]]) -> Standing:
+    """How an event stands by its record and by what is `about` it: living posts of its sources since it opened, the
+    latest first, each with the entry of the event's list that it came in by."""
+    return _judge(record, cast, _calls(record, about, cast), _counts(record.event, about, cast))
 
 
 def clearing(event: Event, before: Standing | None, at: datetime) -> datetime | None:
@@ -109,38 +99,6 @@ def clearing(event: Event, before: Standing | None, at: datetime) -> datetime | 
     if event.settled or before is None or event == before.event or not (before.calls or before.outcome):
         return None
     return at if event.state != before.state or before.event.settled else None
-
-
-async def _posts_of_sources(event: Event, posts: Posts | None, at: datetime) -> list[tuple[str, Post]]:
-    """Living posts of the event's sources since it opened, each with the entry of the list it came in by."""
-    if posts is None:
-        return []
-    found: dict[str, tuple[str, Post]] = {}
-    for entry in event.authoritative:
-        for post in await posts.by([entry], since=event.opens, until=None, limit=MOST_POSTS):
-            if post.seen_at <= at:
-                found.setdefault(post.uri, (entry, post))
-    return sorted(found.values(), key=lambda item: item[1].seen_at, reverse=True)
-
-
-def _people(event: Event, live: Iterable[tuple[str, Post]]) -> list[str]:
-    cast = cast_of(event)
-    return [
-        name
-        for _, post in live
-        if link(post.text, event, cast).strength
-        for name in masked(post.text, cast, first=False).names
-    ]
-
-
-def _is_about(text: str, event: Event, everyone: Sequence[tuple[Event, Cast]]) -> bool:
-    """Whether a source's post is about this event, and no other as surely."""
-    best = linked(text, everyone)
-    if not best:
-        return False
-    if len(best) > 1 and best[0][2].strength < 3:
-        return False
-    return any(found[0].id == event.id for found in best)
 
 
 def _calls(record: Record, about: Sequence[tuple[str, Post]], cast: Cast) -> tuple[Call, ...]:
