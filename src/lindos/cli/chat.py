@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from lindos.cli.serve import Context, Data, Dtype, DtypeOf, Model, Threads, run_server, settings_of
+from lindos.cli.serve import Context, Data, Dtype, DtypeOf, Follow, Model, Threads, run_server, settings_of
 from lindos.cli.sizes import Memory
 from lindos.cli.source import Upstream, UpstreamKeyEnv, UpstreamKind, UpstreamModel, UpstreamServer, source_of
 
@@ -27,6 +27,7 @@ def command(
         str | None, typer.Option(help="How the terminal's answers sound.", show_default="direct")
     ] = None,
     data: Data = None,
+    follow: Follow = None,
     threads: Threads = None,
     context: Context = None,
     dtype: DtypeOf = Dtype.AUTO,
@@ -48,6 +49,8 @@ def command(
     if terminal:
         if port is not None or browser is not None:
             raise typer.BadParameter("--port and --browser are about the page; leave them out with --terminal")
+        if follow:
+            raise typer.BadParameter("--follow is for the page; beside --terminal, `lindos posts follow` does it")
         from lindos.cli.terminal import talk
 
         raise typer.Exit(talk(source, persona=persona, data=data))
@@ -56,7 +59,7 @@ def command(
     from lindos.server import Settings, listen
     from lindos.server.run import address
 
-    settings = settings_of(Settings, port=port, data=data)
+    settings = settings_of(Settings, port=port, data=data, follow=tuple(follow or ()))
     listening = listen(settings, others=OTHER_PORTS if port is None else 0)
     if browser is not False:
         _open_soon(address(settings, listening))

@@ -44,8 +44,9 @@ def follow(
 ) -> None:
     """Follow sources until Ctrl-C; the next time they go on where they were left.
 
-    SOURCE is `bluesky`, `bluesky-v1`, `mastodon:HOST` (with a token in LINDOS_MASTODON_TOKEN), `feed:URL` or a plain
-    http address, `hackernews`, or `file:PATH`. Several are followed together.
+    SOURCE is `bluesky`, `bluesky-v1` (by another server: `bluesky:wss://HOST`), `mastodon:HOST` (with a token in
+    LINDOS_MASTODON_TOKEN), `feed:URL` or a plain http address, `hackernews`, or `file:PATH`. Several are followed
+    together.
     """
     from lindos.cli.posts_telling import Telling
     from lindos.knowledge.streams import StreamError, parse_source

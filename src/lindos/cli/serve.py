@@ -25,6 +25,10 @@ Model = Annotated[
 Data = Annotated[
     Path | None, typer.Option(help="Folder that keeps the conversations.", show_default="~/.local/share/lindos")
 ]
+Follow = Annotated[
+    list[str] | None,
+    typer.Option(metavar="SOURCE", help="Follow a stream of posts, as `lindos posts follow` does; may be given again."),
+]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads to compute with.", show_default="as suits the model")]
 
 
@@ -45,6 +49,7 @@ def command(
     host: Annotated[str, typer.Option(help="Address to listen on; beyond this machine only with a key.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes any free one.")] = 8420,
     data: Data = None,
+    follow: Follow = None,
     api_key: Annotated[
         str | None,
         typer.Option(envvar="LINDOS_API_KEY", help="Key that requests to /v1 and /api must carry.", show_envvar=True),
@@ -85,7 +90,13 @@ def command(
     upstreams = (upstream, upstream_model, upstream_key_env, upstream_kind)
     source = source_of(model, options, *upstreams)
     settings = settings_of(
-        Settings, host=host, port=port, data=data, api_key=api_key, allowed_hosts=tuple(allow_host or ())
+        Settings,
+        host=host,
+        port=port,
+        data=data,
+        follow=tuple(follow or ()),
+        api_key=api_key,
+        allowed_hosts=tuple(allow_host or ()),
     )
     run_server(source, settings, listen(settings), log_requests=log_requests)
 
@@ -100,8 +111,10 @@ def run_server(source: Source, settings: Settings, listening: Any, *, log_reques
     import logging
 
     from rich.console import Console
+    from rich.markup import escape
 
     from lindos.server import serve
+    from lindos.server.following import public
     from lindos.server.run import address
 
     if log_requests:
@@ -111,6 +124,8 @@ def run_server(source: Source, settings: Settings, listening: Any, *, log_reques
     console = Console(stderr=True, highlight=False)
     url = address(settings, listening)
     console.print(f"Lindos listens on [bold]{url}[/bold]  (programs: {url}/v1)")
+    if settings.follow:
+        console.print(escape(f"It follows {', '.join(map(public, settings.follow))}."), soft_wrap=True)
     progress = Progress(console, source.name)
 
     def start() -> ChatModel:

@@ -13,6 +13,7 @@ import lindos
 from lindos.assistant import Assistant, Events, personas
 from lindos.knowledge import Posts
 from lindos.server import errors, health, static, v1
+from lindos.server.following import following
 from lindos.server.middleware import BodyLimit, RequestFrame
 from lindos.server.page import news, routes, talk
 from lindos.server.page.answers import Answers
@@ -84,7 +85,8 @@ async def _open(settings: Settings, start_model: StartModel, stack: AsyncExitSta
     posts = Posts(database)
     assistant = Assistant(model, known, posts, Events(database, posts))
     answers = Answers(settings, conversations)
-    return Service(settings, model, assistant, conversations, known, answers, Responses(database))
+    streams = await stack.enter_async_context(following(posts, settings.follow))
+    return Service(settings, model, assistant, conversations, known, answers, Responses(database), streams=streams)
 
 
 def _schema(app: FastAPI) -> dict[str, Any]:

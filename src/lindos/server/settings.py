@@ -10,6 +10,7 @@ from typing import Annotated, Self
 from pydantic import Field, SecretStr, StringConstraints, field_validator, model_validator
 
 from lindos.assistant.talk import ANSWER_TOKENS, TEMPERATURE, TOP_P
+from lindos.knowledge.streams import StreamError, parse_sources
 from lindos.specs import Spec
 from lindos.storage import data_directory
 
@@ -30,6 +31,8 @@ class Settings(Spec):
     """The folder that holds the database."""
     personas: Path | None = None
     """A folder of own personas; None: the user's."""
+    follow: tuple[str, ...] = ()
+    """Streams of posts that the server follows itself, named as `lindos posts follow` takes them."""
 
     allowed_hosts: tuple[str, ...] = ()
     """Further names this server may be called by, e.g. those of a reverse proxy on this machine."""
@@ -48,6 +51,15 @@ class Settings(Spec):
     """Used on the page."""
     answer_tokens: Annotated[int, Field(gt=0)] = ANSWER_TOKENS
     """Longest answer on the page, in tokens; at most half the model's context."""
+
+    @field_validator("follow")
+    @classmethod
+    def _known_sources(cls, sources: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            parse_sources(sources)
+        except StreamError as error:
+            raise ValueError(str(error)) from None
+        return sources
 
     @field_validator("allowed_hosts")
     @classmethod
