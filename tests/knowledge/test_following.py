@@ -1,4 +1,4 @@
-"""Following: how it ends."""
+"""Following: how it ends, and what it leaves to others."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import pytest
 from lindos.knowledge import Change, Posts
 from lindos.knowledge.posts import Applied
 from lindos.knowledge.streams import Batch, Counters, News, StreamError, follow, following, parse_source, parse_sources
+from lindos.knowledge.streams.batching import BREATH, batched
+from lindos.knowledge.streams.stream import Piece
 from lindos.storage import Database, StorageError
 from tests.knowledge.stores import post
 
@@ -102,3 +104,26 @@ def test_another_jetstream_is_named_by_its_address():
     assert len(parse_sources(["bluesky", "bluesky:wss://jet.example"])) == 2
     with pytest.raises(StreamError, match="named twice"):
         parse_sources(["bluesky-v1:wss://a.example", "bluesky-v1"])
+
+
+def test_a_source_that_always_has_more_leaves_turns_to_others():
+    async def work() -> None:
+        async def ready() -> AsyncGenerator[Piece]:
+            for number in range(1000):
+                yield Piece((post(f"x:{number}"),))
+
+        turns = 0
+
+        async def other() -> None:
+            nonlocal turns
+            while True:
+                await asyncio.sleep(0)
+                turns += 1
+
+        task = asyncio.create_task(other())
+        batches = [batch async for batch in batched(ready(), seconds=60)]
+        task.cancel()
+        assert sum(len(batch.changes) for batch in batches) == 1000
+        assert turns >= 1000 // BREATH
+
+    asyncio.run(work())
