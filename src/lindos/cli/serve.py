@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from enum import StrEnum
 from pathlib import Path
@@ -29,6 +30,12 @@ Follow = Annotated[
     list[str] | None,
     typer.Option(metavar="SOURCE", help="Follow a stream of posts, as `lindos posts follow` does; may be given again."),
 ]
+MeaningOf = Annotated[
+    bool,
+    typer.Option(
+        "--meaning/--no-meaning", help="Find posts by what they mean, too: slower, and wants 'lindos[embed]'."
+    ),
+]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads to compute with.", show_default="as suits the model")]
 
 
@@ -50,6 +57,7 @@ def command(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes any free one.")] = 8420,
     data: Data = None,
     follow: Follow = None,
+    meaning: MeaningOf = False,
     api_key: Annotated[
         str | None,
         typer.Option(envvar="LINDOS_API_KEY", help="Key that requests to /v1 and /api must carry.", show_envvar=True),
@@ -75,6 +83,7 @@ def command(
     upstream_kind: UpstreamKind = UpstreamServer.OPENAI,
 ) -> None:
     """Serve a model: an OpenAI-compatible API under /v1, and the chat page."""
+    spare_cores(meaning)
     from lindos.assistant import EngineOptions
     from lindos.server import Settings, listen
 
@@ -95,10 +104,18 @@ def command(
         port=port,
         data=data,
         follow=tuple(follow or ()),
+        meaning=meaning,
         api_key=api_key,
         allowed_hosts=tuple(allow_host or ()),
     )
     run_server(source, settings, listen(settings), log_requests=log_requests)
+
+
+def spare_cores(meaning: bool) -> None:
+    """Have NumPy, which is not loaded yet, compute meanings on one core: on more it is hardly quicker, and the model's
+    process wants them."""
+    if meaning:
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def settings_of(kind: type[Settings], **fields: Any) -> Settings:

@@ -14,6 +14,7 @@ from lindos.assistant import Assistant, Events, personas
 from lindos.knowledge import Posts
 from lindos.server import errors, health, static, v1
 from lindos.server.following import following
+from lindos.server.meaning import understanding
 from lindos.server.middleware import BodyLimit, RequestFrame
 from lindos.server.page import news, routes, talk
 from lindos.server.page.answers import Answers
@@ -82,7 +83,8 @@ async def _open(settings: Settings, start_model: StartModel, stack: AsyncExitSta
     await conversations.recover()
     model = start_model()
     stack.push_async_callback(model.close)
-    posts = Posts(database)
+    meaning = await stack.enter_async_context(understanding(database)) if settings.meaning else None
+    posts = Posts(database, meaning=meaning)
     assistant = Assistant(model, known, posts, Events(database, posts))
     answers = Answers(settings, conversations)
     streams = await stack.enter_async_context(following(posts, settings.follow))
