@@ -20,6 +20,7 @@ from lindos.assistant.model import ChatModel, writes_itself
 from lindos.assistant.persona import Persona
 from lindos.assistant.policy import Policy
 from lindos.assistant.settlement import Events, Scene, Topic, is_yes_no, topic_of
+from lindos.assistant.settlement.names import masked
 from lindos.assistant.settlement.question import RECENT, asks_of_the_world, names_in_question, tells_of
 from lindos.assistant.settlement.standing import Standing
 from lindos.assistant.settlement.wording import Told, tell, tell_undeclared
@@ -177,7 +178,7 @@ class Assistant:
 
 def _scene(topic: Topic, standings: list[Standing], now: datetime, question: str) -> Scene:
     strict = topic.wants_outcome
-    return Scene(
+    scene = Scene(
         mode="strict" if strict else "watchful",
         now=now,
         standings=topic.standings if strict else tuple(standings),
@@ -188,6 +189,7 @@ def _scene(topic: Topic, standings: list[Standing], now: datetime, question: str
         fiction=topic.intent in ("fiction", "exercise"),
         quoted=topic.quoted,
     )
+    return replace(scene, named=masked(question, scene.cast, first=False).names) if strict else scene
 
 
 def _form(standings: tuple[Standing, ...]) -> Form:

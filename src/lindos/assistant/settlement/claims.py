@@ -54,6 +54,8 @@ class Scene:
     """Whether the question is about a year that is past."""
     fiction: bool = False
     """Whether an invention was asked for."""
+    named: tuple[str, ...] = ()
+    """Whom the question names: an answer may mean them however it spells them."""
     quoted: bool = False
     """Whether the question itself holds the claim that the answer is to put into other words."""
 
@@ -66,12 +68,13 @@ class Scene:
     def cast(self) -> Cast:
         """Everybody and every place that is known of any of the events."""
         casts = [standing.cast for standing in self.standings]
-        return Cast(
+        everybody = Cast(
             frozenset().union(*(cast.places for cast in casts)),
             frozenset().union(*(cast.people for cast in casts)),
             tuple(name for cast in casts for name in cast.names),
             frozenset().union(*(cast.sources for cast in casts)),
         )
+        return everybody.with_people(self.named)
 
     @property
     def current(self) -> range:
