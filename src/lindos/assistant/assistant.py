@@ -19,11 +19,12 @@ from lindos.assistant.looking_back import look_back
 from lindos.assistant.model import ChatModel, writes_itself
 from lindos.assistant.persona import Persona
 from lindos.assistant.policy import Policy
-from lindos.assistant.settlement import Events, Scene, Topic, is_yes_no, topic_of
+from lindos.assistant.settlement import Events, Scene, Topic, is_yes_no, passes, topic_of
 from lindos.assistant.settlement.names import masked
 from lindos.assistant.settlement.question import RECENT, asks_of_the_world, names_in_question, tells_of
 from lindos.assistant.settlement.standing import Standing
 from lindos.assistant.settlement.wording import Told, tell, tell_undeclared
+from lindos.assistant.subject import speaking_of, subject_of
 from lindos.knowledge import Post, PostQuery, Posts
 
 PARTING = "\n\n"
@@ -123,6 +124,7 @@ class Assistant:
         self, ask: Ask, topic: Topic, standings: list[Standing], found: list[Post], now: datetime, language: str
     ) -> AssistantAnswer:
         scene = _scene(topic, standings, now, ask.question)
+        found = [post for post in found if passes(post.text, scene)]
         basis = Basis(as_of=now, language=language, sources=tuple(source_of(post) for post in found))
         if not writes_itself(self.model.info):
             return AssistantAnswer(basis, tell_posts(found, now, language))
@@ -137,15 +139,16 @@ class Assistant:
             return None
         if wish.mode == "auto" and not await self.posts.count():
             return None  # a store without posts is none: the model answers as it can
+        subject = subject_of(ask.question)
         query = PostQuery(
-            text=ask.question,
+            text=subject,
             since=wish.since,
             until=wish.until or now,
             authors=wish.authors,
             excluded_authors=wish.excluded_authors,
             limit=wish.limit,
         )
-        return [hit.post for hit in await self.posts.search(query)]
+        return speaking_of([hit.post for hit in await self.posts.search(query)], subject)
 
     # What the model writes.
 

@@ -97,6 +97,16 @@ def judge(sentence: str, before: str, scene: Scene) -> Reason | None:
     return reason
 
 
+def passes(text: str, scene: Scene) -> bool:
+    """Whether a whole text, a post for one, may be quoted: none of its sentences announces what is not settled."""
+    before = ""
+    for sentence in sentences(text):
+        if judge(sentence, before, scene) is not None:
+            return False
+        before += sentence
+    return True
+
+
 # Strict: the question wants the outcome.
 
 
