@@ -32,7 +32,9 @@ class Flow:
     rate: float
     """Words a second, from the first that came to the last; those that were cut count: they were worked on."""
     gaps: list[float] = field(repr=False)
-    """Seconds between one piece and the next."""
+    """Seconds between one piece and the next, where that is one word."""
+    held: list[float] = field(repr=False)
+    """The same where it is more: the rest of a sentence that was held back to its end."""
     lags: list[float] = field(repr=False)
     """For each piece, seconds since the model said the word that let it go: the one after it, because only what
     follows shows that a word, or the sentence that is held back, is over."""
@@ -114,9 +116,12 @@ def flow_of(
     if len(arrived) < 2:
         return None
     (first, early), (last, late) = arrived[0], arrived[-1]
-    gaps = [b - a for (a, _), (b, _) in pairwise(arrived)]
+    gaps: list[float] = []
+    held: list[float] = []
+    for (before, had), (when, count) in pairwise(arrived):
+        (gaps if count == had + 1 else held).append(when - before)
     lags = [when - (began + pause * (count + 1)) for when, count in arrived]
-    return Flow(kind, missing + len(said) - late, (late - early) / (last - first), gaps, lags)
+    return Flow(kind, missing + len(said) - late, (late - early) / (last - first), gaps, held, lags)
 
 
 def rows(flows: Iterable[Flow]) -> list[dict[str, Any]]:
@@ -131,12 +136,14 @@ def rows(flows: Iterable[Flow]) -> list[dict[str, Any]]:
 
 def _row(kind: str, flows: Sequence[Flow]) -> dict[str, Any]:
     rates = np.array([flow.rate for flow in flows])
-    gaps = np.array([gap for flow in flows for gap in flow.gaps] or [0.0]) * 1e3
-    lags = np.array([lag for flow in flows for lag in flow.lags]) * 1e3
-    figures: dict[str, Any] = {"streams": kind, "count": len(flows)}
-    figures["words cut"] = sum(flow.missing for flow in flows)
+    figures: dict[str, Any] = {"streams": kind, "count": len(flows), "words cut": sum(flow.missing for flow in flows)}
     figures |= {"rate min": float(rates.min()), "rate p50": float(np.median(rates))}
-    for name, values in {"gap": gaps, "lag": lags}.items():
-        p50, p99 = np.percentile(values, [50, 99])
-        figures |= {f"{name} p50 (ms)": float(p50), f"{name} p99": float(p99), f"{name} max": float(values.max())}
+    waits = {
+        "gap": [gap for flow in flows for gap in flow.gaps],
+        "held": [gap for flow in flows for gap in flow.held],
+        "lag": [lag for flow in flows for lag in flow.lags],
+    }
+    for name, seconds in waits.items():
+        p50, p99, most = np.percentile(np.array(seconds or [0.0]) * 1e3, [50, 99, 100])
+        figures |= {f"{name} p50 (ms)": float(p50), f"{name} p99": float(p99), f"{name} max": float(most)}
     return figures

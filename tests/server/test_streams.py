@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 
 from lindos.assistant import EngineDied, EngineError, QueueFull
-from lindos.server.sse import DONE, HEARTBEAT, EventStream, event, unless_gone, with_heartbeats
+from lindos.server.sse import DONE, HEARTBEAT, EventStream, event, unless_gone
 from tests.server.conftest import InProcess
 from tests.server.events import parsed, shown
 from tests.server.scripted import ScriptedChatModel
@@ -28,17 +28,43 @@ def test_events_are_ascii_lines():
 def test_silence_is_filled_with_comments():
     async def slow() -> AsyncGenerator[bytes, None]:
         yield b"one"
-        await asyncio.sleep(0.3)
         yield b"two"
+        await asyncio.sleep(0.3)
+        yield b"three"
+
+    assert _sent(slow(), 0.05)[:2] == [b"one", b"two"]
+    assert _sent(slow(), 0.05)[-2:] == [b"three", b""]
+    between = _sent(slow(), 0.05)[2:-2]
+    assert set(between) == {HEARTBEAT}
+    assert len(between) >= 2
+
+
+def test_what_comes_in_time_comes_without_comments():
+    async def steady() -> AsyncGenerator[bytes, None]:
+        for _ in range(10):
+            yield b"more"
+            await asyncio.sleep(0.02)
+
+    assert HEARTBEAT not in _sent(steady(), 5.0)
+
+
+def _sent(events: AsyncGenerator[bytes, None], heartbeat_seconds: float) -> list[bytes]:
+    """The pieces of the body that a stream of `events` sends."""
+    sent: list[bytes] = []
 
     async def work():
-        found = [chunk async for chunk in with_heartbeats(slow(), 0.05)]
-        assert found[0] == b"one"
-        assert found[-1] == b"two"
-        assert set(found[1:-1]) == {HEARTBEAT}
-        assert len(found) >= 3
+        async def send(message):
+            if message["type"] == "http.response.body":
+                sent.append(message["body"])
+
+        async def receive():
+            await asyncio.sleep(60)
+            return {"type": "http.disconnect"}
+
+        await (await EventStream.begin(events, heartbeat_seconds))({"type": "http"}, receive, send)
 
     asyncio.run(work())
+    return sent
 
 
 def test_a_reader_that_leaves_has_the_events_closed():

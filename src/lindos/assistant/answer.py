@@ -29,6 +29,8 @@ class AssistantAnswer:
         self._ended = False
         self._cancelled = False
         self._fault: EngineError | None = None
+        self._noted: tuple[int, int, str] | None = None
+        """What of the gate's findings the basis has."""
         self._note()
 
     @property
@@ -97,14 +99,16 @@ class AssistantAnswer:
         return Chunk(text, (), time.monotonic() - self._started)
 
     def _note(self) -> None:
-        if self._gate is not None:
-            gate = self._gate
-            news: dict[str, Any] = {"citations": (*self._composed, *gate.citations), "cut": tuple(gate.cut)}
-            if gate.refused:
-                news["refused"] = gate.refused
-            self.basis = self.basis.model_copy(update=news)
-        else:
-            self.basis = self.basis.model_copy(update={"citations": tuple(self._composed)})
+        """Bring the basis up to date; most words change nothing of it."""
+        gate = self._gate
+        told = (len(gate.citations), len(gate.cut), gate.refused) if gate is not None else (0, 0, "")
+        if told == self._noted:
+            return
+        self._noted = told
+        news: dict[str, Any] = {"citations": (*self._composed, *(gate.citations if gate is not None else ()))}
+        if gate is not None:
+            news |= {"cut": tuple(gate.cut), **({"refused": gate.refused} if gate.refused else {})}
+        self.basis = self.basis.model_copy(update=news)
 
     async def __aenter__(self) -> Self:
         return self

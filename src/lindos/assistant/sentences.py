@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from lindos.assistant.settlement.lexicon import TRIGGER
 from lindos.assistant.settlement.names import COMMON
@@ -90,18 +91,31 @@ class Sentences:
             self._shown = found.end()
 
     def _is_risky(self, word: str) -> bool:
-        folded = fold(word)
-        parts = folded.replace("'", " ").replace("-", " ").split()
-        lone = len(folded.strip(".,;:!?")) == 1 and folded[:1].isalpha() and folded[:1] not in "aiyo"
-        capital = word.lstrip(_MARKS)[:1].isupper()
-        if self._cautious and capital and not all(part.strip(_MARKS) in COMMON for part in parts):
-            return True
-        return (
-            "<" in word
-            or lone
-            or bool(TRIGGER.search(word) or TRIGGER.search(folded))
-            or any(p.strip('.,;:!?"()') in self._risky for p in parts)
-        )
+        seen = _looked_at(word)
+        return seen.risky or (self._cautious and seen.name) or not self._risky.isdisjoint(seen.parts)
+
+
+@dataclass(frozen=True)
+class _Word:
+    """What a word is, whatever is open."""
+
+    risky: bool
+    name: bool
+    """Whether it may be one."""
+    parts: frozenset[str]
+
+
+@lru_cache(maxsize=8192)
+def _looked_at(word: str) -> _Word:
+    folded = fold(word)
+    parts = folded.replace("'", " ").replace("-", " ").split()
+    lone = len(folded.strip(".,;:!?")) == 1 and folded[:1].isalpha() and folded[:1] not in "aiyo"
+    capital = word.lstrip(_MARKS)[:1].isupper()
+    return _Word(
+        risky="<" in word or lone or bool(TRIGGER.search(word) or TRIGGER.search(folded)),
+        name=capital and not all(part.strip(_MARKS) in COMMON for part in parts),
+        parts=frozenset(part.strip('.,;:!?"()') for part in parts),
+    )
 
 
 _MARKS = ".,;:!?\"'()[]*_“”«»…"

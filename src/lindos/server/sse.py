@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
 from typing import Any, Self, TypeVar
 
@@ -54,30 +54,51 @@ class EventStream(Response):
 
     async def _send(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        await send({"type": "http.response.body", "body": self._first, "more_body": True})
-        async with aclosing(with_heartbeats(self._events, self._heartbeat)) as chunks:
-            async for chunk in chunks:
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        async with Pulse(send, self._heartbeat) as pulse:
+            await pulse.send(self._first)
+            async for chunk in self._events:
+                await pulse.send(chunk)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def with_heartbeats(events: AsyncIterator[bytes], seconds: float) -> AsyncGenerator[bytes, None]:
-    """`events`, with a comment whenever they are silent for `seconds`."""
-    while True:
-        upcoming = asyncio.ensure_future(_next(events))
-        try:
-            while not (await asyncio.wait({upcoming}, timeout=seconds))[0]:
-                yield HEARTBEAT
-        finally:
-            await finish(upcoming)
-        chunk = upcoming.result()
-        if chunk is None:
-            return
-        yield chunk
+class Pulse:
+    """Sends what it is given, and a comment whenever that has been nothing for so many seconds.
 
+    It has one timer, which looks after the last thing sent: thousands of words a second go this way, and a task or a
+    timer for each would cost as much as all else that is done for them.
+    """
 
-async def _next(events: AsyncIterator[bytes]) -> bytes | None:
-    return await anext(events, None)
+    def __init__(self, send: Send, seconds: float) -> None:
+        self._forward = send
+        self._seconds = seconds
+        self._loop = asyncio.get_running_loop()
+        self._last = self._loop.time()
+        self._timer: asyncio.TimerHandle | None = None
+        self._beating: asyncio.Task[None] | None = None
+
+    async def send(self, data: bytes) -> None:
+        """Send a piece of the body, which goes on."""
+        self._last = self._loop.time()
+        await self._forward({"type": "http.response.body", "body": data, "more_body": True})
+
+    def _look(self) -> None:
+        left = self._last + self._seconds - self._loop.time()
+        if left <= 0:
+            left = self._seconds
+            # One that the client has not taken yet says enough.
+            if self._beating is None or self._beating.done():
+                self._beating = asyncio.create_task(self.send(HEARTBEAT))
+        self._timer = self._loop.call_later(left, self._look)
+
+    async def __aenter__(self) -> Self:
+        self._timer = self._loop.call_later(self._seconds, self._look)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._beating is not None:
+            await finish(self._beating)
 
 
 async def unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T | None:

@@ -129,15 +129,15 @@ def masked(text: str, cast: Cast, *, first: bool = True) -> Masked:
     """`text` with its names masked. A name is a run of words with capitals that are not common ones, or of words of
     people that are known. Without `first`, a lone capital at the very beginning tells nothing."""
     # What of a cast does not stand in the text changes nothing: most events of a register have a sentence in common.
-    present = _present(text)
+    present = words_of(text)
     return _masked(text, Cast(cast.places & present, cast.people & present, (), cast.sources & present), first)
 
 
 @lru_cache(maxsize=4096)
-def _present(text: str) -> frozenset[str]:
+def words_of(text: str) -> frozenset[str]:
     """The words by which a text is compared with casts."""
     tokens = _tokens(plain(text).replace("@", " ").replace("ƥ", " "))
-    return frozenset(word for token in tokens for word in (token.folded, *token.parts))
+    return frozenset((*words(text), *(word for token in tokens for word in (token.folded, *token.parts))))
 
 
 @lru_cache(maxsize=8192)
