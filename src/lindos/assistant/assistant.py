@@ -9,7 +9,7 @@ from functools import partial
 
 from lindos.assistant.answer import AssistantAnswer
 from lindos.assistant.ask import Ask
-from lindos.assistant.basis import Basis, Form, Source
+from lindos.assistant.basis import Basis, Form
 from lindos.assistant.basis import Standing as AnswerStanding
 from lindos.assistant.briefing import briefed
 from lindos.assistant.composed import tell_posts
@@ -17,7 +17,7 @@ from lindos.assistant.evidence import source_of, sources_of_events
 from lindos.assistant.gate import Gate, Rules, WholeGate
 from lindos.assistant.looking_back import look_back
 from lindos.assistant.model import ChatModel, writes_itself
-from lindos.assistant.persona import Persona
+from lindos.assistant.persona import DEFAULT_LANGUAGE, Persona
 from lindos.assistant.policy import Policy
 from lindos.assistant.settlement import Events, Scene, Topic, is_yes_no, passes, topic_of
 from lindos.assistant.settlement.names import masked
@@ -159,7 +159,7 @@ class Assistant:
         refuses = partial(self._refuses, language=basis.language)
         rules = replace(rules, refuses=refuses)
         gate = Gate(rules, offset=len(told.text), head=PARTING if told.text else "")
-        return AssistantAnswer(basis, told, await self._submit(ask, basis.sources), gate)
+        return AssistantAnswer(basis, told, await self._submit(ask, basis), gate)
 
     def _refuses(self, sentence: str, language: str) -> bool:
         return self._policy.check_output(sentence, language) is not None
@@ -170,10 +170,12 @@ class Assistant:
             told.text
             or "This cannot be answered in the form that was asked for without announcing what is not settled."
         )
-        return AssistantAnswer(basis, Told(), await self._submit(ask, basis.sources), WholeGate(rules, instead))
+        return AssistantAnswer(basis, Told(), await self._submit(ask, basis), WholeGate(rules, instead))
 
-    async def _submit(self, ask: Ask, sources: tuple[Source, ...]):
-        messages = briefed(self._personas[ask.persona], ask, sources)
+    async def _submit(self, ask: Ask, basis: Basis):
+        # A small model knows the English words only.
+        language = basis.language if writes_itself(self.model.info) else DEFAULT_LANGUAGE
+        messages = briefed(self._personas[ask.persona], ask, basis.sources, language)
         return await self.model.submit(
             messages, sampling=ask.sampling, truncate=ask.truncate, priority=ask.priority, client=ask.client
         )
