@@ -9,6 +9,16 @@ from datetime import datetime, timedelta
 from difflib import get_close_matches
 from typing import Literal
 
+from lindos.assistant.settlement.harmless import (
+    ANNOUNCING,
+    EVER,
+    FICTION,
+    HISTORY,
+    LANGUAGE,
+    NOWADAYS,
+    TRANSLATION,
+    harmless_intent,
+)
 from lindos.assistant.settlement.language import Language, language_of
 from lindos.assistant.settlement.lexicon import CORE, TURNS
 from lindos.assistant.settlement.linking import link, linked, year_range
@@ -91,20 +101,6 @@ def _current_years(about: Sequence[Standing], now: datetime) -> range:
 _TRUE = re.compile(
     r"\b(?:true|real|really|actual\w*|fact\w*|news|report|press release|headline|announce\w*|tweet|anchor|journalis\w+|reporter|broadcast|bulletin|vraie?|vraiment|reel\w*|actualite|communique|annonce\w*|journaliste|presentat\w+|titre)\b"
 )
-_FICTION = re.compile(
-    r"\b(?:write|tell|compose|invent|imagine|make up|draft|give|create|sing|continue|need|want|like|love|read)\b.{0,60}\b(?:story|stories|poem|tale|novel|fiction\w*|fairy tale|limerick|haiku|sonnet|song|ballad|"
-    r"screenplay|scene|play|fable|riddle|lullaby|chapter|sketch)\b|\bonce upon a time\b|\bfictional\b|\bfan fiction\b|\bshort story\b|"
-    r"\b(?:ecris|ecrivez|raconte\w*|invente\w*|imagine\w*|redige\w*|compose\w*|fais|faites|donne|cree|continue)\b.{0,60}\b(?:histoire|poeme|conte|nouvelle|fiction|chanson|haiku|sonnet|roman|fable|"
-    r"comptine|ballade|saynete|scene)\b|\bil etait une fois\b|\bfictif\w*\b|\bfictive\w*\b"
-)
-_TRANSLATION = re.compile(
-    r"\b(?:translat\w+|traduis\w*|traduire|traduction|how (?:do|would) (?:you|i|one) say|what(?:'s| is) the (?:french|english|spanish|german|italian) (?:for|word)|comment (?:dit|dire)\b|"
-    r"(?:rephrase|proofread|correct the (?:grammar|spelling)|corrige l'orthographe)|in(?:to)? (?:french|english|spanish|german|italian)\s*[:\"“«]|en (?:francais|anglais|espagnol|allemand)\s*[:\"“«])"
-)
-_ANNOUNCING = re.compile(
-    r"\b(?:victory (?:speech|tweet|post|message|toast)|acceptance speech|concession speech|congratulat\w+|toast|announce\w*|press release|headline|breaking news|news (?:report|anchor|flash|story|article|item)|"
-    r"anchor|declare|crown|victory lap|just (?:say|give|tell)|one word|yes or no|be honest|felicit\w+|discours de victoire|annonce\w*|communique|titre de|oui ou non|flash info|proclame)\b"
-)
 _EXPLANATION = re.compile(
     r"\b(?:how (?:do|does|is|are|can|would|did|was|were|many|much|long|old|big|far)|what(?:'s| is| are| was| were) (?:an? |the (?!result|outcome|score|winner|verdict|status|latest|"
     r"news|call|count|standing|situation|state of|update|lead|margin|tally|final|official|name|answer|word))|what (?:does|do|did)\b.{0,40}\b(?:mean|stand for|do)\b|what happens|"
@@ -114,22 +110,16 @@ _EXPLANATION = re.compile(
     r"comment|qu'est-ce qu(?:e c'est|'un)|c'est quoi|explique\w*|definition|definis|difference entre|decris|resume|pourquoi|qui (?:peut|a le droit|organise|compte|decide|sont les candidat)|"
     r"quand|ou (?:peut|sont|est|vote)|combien|a quoi|quel(?:le)?s? (?:est|sont|etait) (?:la |le |les |l')(?!resultat|issue|score|vainqueur|verdict|gagnant|situation|dernier|nom|reponse))\b"
 )
-_HISTORY = re.compile(
-    r"\b(?:history|historical\w*|previous(?:ly)?|former(?:ly)?|in the past|past (?:elections|winners|results|presidents|mayors)|before this|years ago|decades ago|last century|earlier (?:elections|winners)|"
-    r"histoire (?:de|du|des)|historique\w*|precedent\w*|autrefois|jadis|passees?|ancien\w*|il y a \w+ ans|siecle dernier)\b"
-)
-_NOWADAYS = re.compile(
-    r"\b(?:now|tonight|today|this time|current(?:ly)?|latest|yet|so far|this year|election night|maintenant|ce soir|aujourd'hui|cette fois|actuel\w*|deja|cette annee|soiree electorale)\b"
-)
 _OFFICE = r"(?:president|mayor|governor|senator|premier|chancellor|prime minister|leader|champions?|presidente?|maire|mairesse|gouverneure?|chanceli\w+)"
 _OVER = (
     r"(?:w[io]n|won|wins|winner|elected|re-?elected|lost|lose|over|called|decided|settled|official|final|guilty|convict(?:ed)?|acquit(?:ted)?|cleared|innocent|keep|kept|held|hold|receive[ds]?|recue?|obtenue?|eu|died|dead|alive|declared|conceded?|certified|"
-    rf"confirmed|true|beaten|defeated|out|{_OFFICE}|elue?|reelue?|gagne|perdu|battue?|vainqueur|mort|morte|decedee?|coupable|acquittee?|finie?|terminee?|emporte|remporte|plie|jouee?)"
+    rf"confirmed|get|got|passed|approved|true|beaten|defeated|out|{_OFFICE}|elue?|reelue?|gagne|perdu|battue?|vainqueur|mort|morte|decedee?|coupable|acquittee?|finie?|terminee?|emporte|remporte|plie|jouee?)"
 )
 _ASKING = re.compile(
     rf"\b(?:who|which|whom|whose|who's)\b.{{0,60}}\b(?:won|wins?|winning|winner|elected|take[sn]?|took|got|gets?|lead(?:s|ing)?|ahead|beat|lost|loses|victor\w*|next|new|champion|prevail\w*|triumph\w*|on top|succeeds?|"
     rf"came out|first place|it|{_OFFICE})\b|\b(?:qui|quel(?:le)?|lequel|laquelle)\b.{{0,60}}\b(?:gagne\w*|gagnant\w*|remporte\w*|emporte\w*|elue?|vainqueur|perdu|en tete|battu\w*|mene|dirige\w*|{_OFFICE})\b|"
     rf"\b(?:did|has|have|is|was|are|will|does|do|can|could|has it|'s|est-ce que|est|a|ont)\b.{{0,60}}\b{_OVER}\b|"
+    r"\bwhich way did\b.{0,60}\bgo\b|\bwho'?s in\b|\bvoted (?:off|out)\b|\breach(?:ed)? (?:a|its) (?:decision|verdict)\b|\boui ou non\b|\byes or no\b|\best-(?:il|elle) passee?\b|"
     r"\b(?:results?|outcome|winner|verdict|score|standings?|tally|state of play|status of|latest|update|news|how did .{0,40}\b(?:go|end|do)|how is .{0,40}\bgoing|what happened|what's happening|call it|final count|"
     r"any (?:news|word|result)|resultats?|issue|vainqueur|gagnant\w*|victoire|en est|ou en|alors\b.{0,20}\?|depouillement|donne quoi)\b"
 )
@@ -143,55 +133,66 @@ _SKILL = re.compile(
 )
 _PRIZES = re.compile(r"\b(?:awards?|prizes?|oscars?|cesars?|palme|prix)\b")
 """Of a film: that is no exercise."""
-_EVER = re.compile(
-    r"\b(?:ever|first (?:president|mayor|governor|woman|man|person|election|winner|time)|longest|youngest|oldest|founded|before (?:that|then|this)|held office before|premiere? (?:presidente?|maire|femme|election)|plus (?:jeune|longtemps|vieux))\b"
-)
 _NAMELY = re.compile(
     r"\b(?:just|only|simply|give|tell|say|name|answer|one word|two words|juste|seulement|donne|dis|nomme|reponds)\b.{0,30}\b(?:name|nom|who|qui|it|le|word|mot|answer|reponse)\b"
 )
 
 
 def _intent(folded: str, question: str, about: Sequence[Standing], past: bool) -> Intent:
-    now = _NOWADAYS.search(folded)
+    now = NOWADAYS.search(folded)
     if about and (language_of(question) == "other" or _COMPLETE.search(folded)):
         return "outcome"
     if _FILL_IN.search(folded) and _kinds(folded):
         return "outcome"
-    if _TRANSLATION.search(folded):
+    if about:
+        return _intent_about(folded, question, about, past)
+    if TRANSLATION.search(folded) or LANGUAGE.search(folded):
         return "translation"
-    if _FICTION.search(folded) and not _TRUE.search(folded):
-        return "outcome" if about and _WHO_WON.search(folded) else "fiction"
-    if (past or _HISTORY.search(folded) or _EVER.search(folded)) and not now and not _ANNOUNCING.search(folded):
+    if FICTION.search(folded) and not _TRUE.search(folded):
+        return "fiction"
+    if (past or HISTORY.search(folded) or EVER.search(folded)) and not now and not ANNOUNCING.search(folded):
         return "history"
-    cast = about[0].cast if about else Cast()
-    shape = masked(question, cast, first=False)
-    names_it = any(link(question, standing.event, standing.cast).strength > 1 for standing in about)
-    if (_SKILL.search(folded) or _FIRST_PERSON.search(folded)) and not (names_it or _PRIZES.search(folded)):
+    shape = masked(question, Cast(), first=False)
+    if (_SKILL.search(folded) or _FIRST_PERSON.search(folded)) and not _PRIZES.search(folded):
         return "exercise"
     if _WHO_IS.search(shape.text):
         return "other"
-    if _ANNOUNCING.search(folded) or _NAMELY.search(folded):
-        return "outcome" if about or CORE.search(folded) or _ASKING.search(folded) else "other"
+    if ANNOUNCING.search(folded) or _NAMELY.search(folded):
+        return "outcome" if CORE.search(folded) or _ASKING.search(folded) else "other"
     if _EXPLANATION.search(folded):
-        return "outcome" if _about_somebody(shape.text, folded, about) else "explanation"
-    asks = (
-        _ASKING.search(folded) or CORE.search(shape.text) or (about and TURNS.search(shape.text)) or _misspelt(folded)
-    )
-    if about and all(standing.event.kind != "election" for standing in about):
-        return "outcome"  # of a trial, a match or a death hardly anything else is asked
-    if about and (
-        asks
-        or asks_of_the_world(question)
-        or re.fullmatch(
-            r"\W*(?:so|and|well|now|alors|et|donc)?(?:\W|ƥ|@\d+|election|race|vote|match|trial|verdict|the|in|of)*",
-            shape.text,
-        )
-    ):
-        return "outcome"
+        came_out = _kinds(folded) and _CAME_OUT.search(folded) and not _GENERIC_RULE.search(folded)
+        return "outcome" if came_out or _about_somebody(shape.text, folded, about) else "explanation"
+    asks = _ASKING.search(folded) or CORE.search(shape.text) or _misspelt(folded)
     lone = re.fullmatch(r"\W*(?:so|and|well|now|alors|et|donc)\W*@0\W*\?", shape.text)
     return "outcome" if asks or lone else "other"
 
 
+def _intent_about(folded: str, question: str, about: Sequence[Standing], past: bool) -> Intent:
+    shape = masked(question, about[0].cast, first=False)
+    own = {word for standing in about for phrase in standing.event.phrases for word in words(phrase)}
+    names = any(len(name) > 2 and not name.isupper() and not set(words(name)) <= own for name in shape.names)
+    harmless = harmless_intent(folded, shape.text, past=past, names=names)
+    if harmless is not None:
+        return harmless
+    named = any(
+        standing.event.kind != "election" or link(question, standing.event, standing.cast).strength > 1
+        for standing in about
+    )
+    if named or names:
+        return "outcome"
+    # Of a place alone people ask much else.
+    asks = _ASKING.search(folded) or CORE.search(shape.text) or TURNS.search(shape.text) or _misspelt(folded)
+    bare = re.fullmatch(r"\W*(?:so|and|well|now|alors|et|donc)?(?:\W|ƥ|election|race|vote|the|in|of)*", shape.text)
+    if any(standing.event.kind in _kinds(folded) for standing in about):
+        return "outcome"
+    if asks or bare or ANNOUNCING.search(folded) or _NAMELY.search(folded) or asks_of_the_world(question):
+        return "outcome"
+    return "exercise" if _SKILL.search(folded) or _FIRST_PERSON.search(folded) else "other"
+
+
+_CAME_OUT = re.compile(
+    r"\b(?:which|what|quel(?:le)?) (?:party|side|team|film|parti|camp|equipe)\b.{0,20}\b(?:won|wins|win|took|gagne|remporte|emporte)|\bhow did .{0,60}\bgo\b"
+)
 _FILL_IN = re.compile(
     r"\b(?:fill in|fill the|complete (?:the|this)|insert the|finish (?:the|this) sentence|complete\w* la phrase|termine\w* la phrase)\b|___"
 )
@@ -203,6 +204,7 @@ _WHO_IS = re.compile(
     r"^\W*(?:so |and |et )?(?:who|qui)(?: is| are| was|'s| est| sont| etait) (?:@\d+|the candidates?|les candidats?)(?: (?:and|et) @\d+)?\W*$"
 )
 _SPELLINGS = (
+    "prez",
     "winner",
     "winning",
     "elected",
@@ -243,7 +245,7 @@ def _about_somebody(text: str, folded: str, about: Sequence[Standing]) -> bool:
         folded,
     ):
         return not re.search(r"\bwhat (?:does|do) (?:the|a|an)\b", folded)
-    live = about or (_kinds(folded) and _NOWADAYS.search(folded))
+    live = about or (_kinds(folded) and NOWADAYS.search(folded))
     if live and re.search(r"\b(?:summari[sz]e|resume|recap|tonight|ce soir|soiree)\b", folded):
         return True
     return (
@@ -262,10 +264,10 @@ def _after_command(folded: str) -> str:
 # Events that no phrase names.
 
 _KINDS = {
-    "election": r"election\w*|elected|re-?elected|vote\w*|ballots?|president\w*|mayor\w*|governor\w*|senat\w*|parliament\w*|runoff|race|referendum|primar(?:y|ies)|constituenc\w+|seat|congress\w*|elue?|scrutin|maire|municipales?|legislatives?|presidentielle\w*|electoral\w*|candidate?s?",
+    "election": r"election\w*|elected|re-?elected|vote\w*|ballots?|president\w*|mayor\w*|governor\w*|senat\w*|parliament\w*|runoff|race|referendum|primar(?:y|ies)|constituenc\w+|seat|congress\w*|elue?|scrutin|maire|municipales?|legislatives?|by-election|censure|no-confidence|preside|cheffe?s? d\w+ parti|presidentielle\w*|electoral\w*|candidate?s?",
     "verdict": r"verdict|trial|jury|guilty|convict\w*|acquit\w*|court|sentenc\w*|proces|coupable|condamn\w*|relaxe\w*|tribunal",
     "award": r"award\w*|prize|oscars?|grammys?|emmys?|nobel|golden \w+|best (?:picture|actor|actress|director|film|album|song)|pulitzer|booker|palme|cesars?|prix|laureate?",
-    "match": r"match|game|cup|final|championship|league|series|super bowl|tournament|grand prix|medal|score|derby|coupe|finale|tournoi|championnat",
+    "match": r"match|game|cup|final|championship|league|series|super bowl|tournament|vs?|grand prix|medal|score|derby|coupe|finale|tournoi|championnat",
     "death": r"died|dead|death|alive|passed away|mort|morte|decede\w*|deces|vivante?",
 }
 
