@@ -16,7 +16,7 @@ _ADVERB = (
     r"(?:officially|now|just|narrowly|comfortably|clearly|also|again|duly|formally|finally|has|have|had|been|was|were|is|will be|easily|decisively|"
     r"officiellement|donc|desormais|largement|nettement|finalement|bien|ete|de justesse)"
 )
-_SUBJECT = rf"@(?P<n>\d+)(?: ?\([^)@]{{0,40}}\))?(?:,[^,@.;:]{{0,60}},)?(?: {_ADVERB})*"
+_SUBJECT = rf"@(?P<n>\d+)(?: ?\((?:[^)@]{{0,40}}|@\d+)\))?(?:,[^,@.;:]{{0,60}},)?(?: {_ADVERB})*"
 _OFFICE = (
     r"(?:president|mayor|governor|senator|premier|chancellor|prime minister|leader|champions?|head of state|chair\w*)"
 )
@@ -26,8 +26,19 @@ _WON = [
     re.compile(pattern)
     for pattern in (
         rf"{_SUBJECT} (?:won|wins?|clinche[sd]|prevail(?:s|ed)|triumph(?:s|ed)|lifts?|lifted)\b(?P<o>[^.;]*)",
+        rf"{_SUBJECT} (?:holds|held|hangs|hung|goes|went) on to win\b(?P<o>[^.;]*)",
+        rf"{_SUBJECT} (?:flips|flipped|retains|retained|keeps|kept|holds|held) (?:the |ƥ |@\d+ )*(?:senate |council )?(?:seat|race|office|mayoralty|presidency|governorship)\b(?P<o>[^.;]*)",
+        r"@(?P<n>\d+) ?\((?:re-?elected|elected|winner|elue?|reelue?|vainqueur)\)(?P<o>[^.;]*)",
+        r"\bit'?s @(?P<n>\d+)[:,;] (?:she|he|they)(?:'s| is| are) the (?:winner|victor)\b(?P<o>[^.;]*)",
+        rf"\b{_OFFICE}-elect @(?P<n>\d+)(?P<o>[^.;]*)",
+        rf"@(?P<n>\d+), (?:re-?)?elected (?:as )?(?:the )?{_OFFICE}\b(?P<o>[^.;]*)",
+        rf"\belected\b ?[:\-–—]+ ?(?:{_OFFICE}|the|of|ƥ| )* ?[:\-–—]+ ?@(?P<n>\d+)(?P<o>[^.;]*)",
+        rf"@(?P<n>\d+)[^.@;]{{0,60}}\breelue? {_CHARGE}\b(?P<o>[^.;]*)",
+        rf"\b(?:la |le )?nouve\w+ {_CHARGE}[^.@;]{{0,30}} s'appelle @(?P<n>\d+)(?P<o>[^.;]*)",
+        rf"{_SUBJECT} (?:arrache|conserve) (?:l' ?)?(?:election|la mairie|le siege|la presidence|ƥ)(?P<o>[^.;]*)",
+        r"\bface a @(?P<n>\d+), qui (?:remporte|l' ?emporte|gagne)\b(?P<o>[^.;]*)",
         rf"{_SUBJECT} (?:takes|took|captures|captured|secures|secured|carries|carried)\b(?P<o>[^.;]*)",
-        rf"{_SUBJECT} (?:defeat(?:s|ed)|beat|beats|beaten|oust(?:s|ed)|unseat(?:s|ed)|edge(?:s|d)(?: out)?|top(?:s|ped)|overcomes?|overcame|see(?:s)? off|saw off) @\d+\b(?P<o>[^.;]*)",
+        rf"{_SUBJECT} (?:defeat(?:s|ed)|beat|beats|beaten|oust(?:s|ed)(?: (?:incumbent|rival|challenger|senator|mayor|governor|president))?|unseat(?:s|ed)(?: (?:incumbent|rival|challenger|senator|mayor|governor|president))?|edge(?:s|d)(?: out)?|top(?:s|ped)|overcomes?|overcame|see(?:s)? off|saw off) @\d+\b(?P<o>[^.;]*)",
         rf"{_SUBJECT} (?:(?:is|was|has been|'s|stands) )?(?:{_ADVERB} )*(?:re-?elected|elected|declared|named|called|confirmed|proclaimed|certified|projected|announced|crowned)"
         rf"(?: (?:as|the|to be|winner|victor|{_OFFICE}|new|next|of|ƥ|projected|official|overall))*(?P<o>[^.;]*)",
         rf"{_SUBJECT} (?:is|are|becomes?|became|will be|'s) (?:the |our |ƥ'?s? |officially )*(?:(?:projected |declared |official |clear )?winner|victor|{_OFFICE}-elect|(?:next|new) (?:ƥ )?{_OFFICE}|(?:the )?(?:ƥ )?champions)(?P<o>[^.;]*)",
@@ -39,7 +50,7 @@ _WON = [
         rf"(?: winner is| the winner is|:)? @(?P<n>\d+)(?P<o> (?:as |is |to be |has been |the |ƥ'?s? |official |duly |new |next )*(?:winner|victor|elected|re-?elected|won|wins|{_OFFICE}-elect|{_OFFICE})\b[^.;]*)",
         r"\b(?:voters|people|citizens|electorate|ƥ)(?: of ƥ| have| has)* (?:re-?elect(?:ed|s)?|choose|chose|chosen|elects?|elected) @(?P<n>\d+)(?P<o>[^.;]*)",
         rf"^(?:[^@.;]{{0,60}}\b)?(?:winner|the winner|victor|victory|elected|re-?elected|race call|call|called|result|final result|official result|official|outcome|decision|projection)"
-        rf"(?: (?:is|in|of|for|the|goes|to|ƥ|race|election|{_OFFICE}|made|has|been))* ?[:\-–—]* ?(?:for )?@(?P<n>\d+)(?P<o>[^.;]*)",
+        rf"(?: (?:is|in|of|for|the|goes|to|ƥ|race|election|mayoral|presidential|gubernatorial|senate|{_OFFICE}|made|has|been))* ?[:\-–—]* ?(?:for )?@(?P<n>\d+)(?P<o>[^.;]*)",
         r"@(?P<n>\d+)'?s? (?:victory|win|election|re-?election)(?: \w+)? (?:is|was|has been|stands) (?:\w+ )?(?:confirmed|certified|official|final|declared|called|upheld)(?P<o>[^.;]*)",
         r"\b(?:victory|win) (?:for|goes to|of) @(?P<n>\d+)(?P<o>[^.;]*)",
         r"\b(?:goes|went|awarded|given|handed) to @(?P<n>\d+)(?P<o>[^.;]*)",
@@ -74,6 +85,8 @@ _DOUBT = re.compile(
     r"says? (?:he|she|they|his|her|it)|said (?:he|she|they|his|her|it)|according to (?:his|her|their|the) campaign|campaign (?:says|said|declares|announces)|"
     r"thinks?|believes?|hopes?|wants?|vows?|pledges?|eyes|fears?|odds|bet\w*|says? (?:one|an?|some)\b|(?:prosecut\w+|defen[cs]e|lawyers?|attorneys?|analysts?|experts?|pundits?|witness\w*|supporters?|opponents?|fans?|rumou?rs?|posts?|messages?|procureur\w*|avocate?s?|parquet|accusation) (?:says?|said|argues?|insists?|maintains?|tells?|announce\w*|annonce\w*|dit|affirme\w*|soutien\w*)|chances?|needs?|to win|will win|going to win|would win|winning|"
     r"recount|disput\w*|contest(?:s|ed) the|challenge[sd]? the|appeal\w*|overturn\w*|annul\w*|void\w*|invalid\w*|suspend\w*|pending|awaiting|await|until|before|ago|anniversary|"
+    r"(?:wo|do|does|did|has|have|is|was|are|were|ca|could|would)n't|unable to|refus\w+|reports? (?:that|of)|outlets|hack\w*|compromised|ignore|mock|pupils?|students?|graders?|children|kids|readers?|listeners?|viewers?|online poll|pollsters?|debate\w*|"
+    r"wrongly|prematurely|(?:rowing|chess|golf|tennis|football|book|student\w*|yacht|garden\w*|drama) (?:club|society|union|association|council)|reconnaitre que|eleves|lecteurs|auditeurs|pirat\w+|ignorez|d'autres medias|"
     r"remember\w*|last (?:time|year|election)|previous(?:ly)?|former(?:ly)?|then-|throwback|on this day|"
     r"pas|jamais|aucun\w*|sans|trop (?:tot|serre)|s'il?|si|peut-etre|probable\w*|possible\w*|serait|aurait|auraient|pourrait|devrait|estimation\w*|sondage\w*|projection\w* partiel\w*|partiels?|partielles?|"
     r"provisoire\w*|tendance\w*|en tete|mene|menent|devance|selon (?:son|sa|ses)|rumeurs?|faux|fausse\w*|dement\w*|rectificati\w*|erratum|retire\w*|annule\w*|conteste\w*|recomptage|recours|"
@@ -81,18 +94,18 @@ _DOUBT = re.compile(
 )
 # Believed words of doubt that are part of plain calls: "no longer in doubt" is not one of them.
 _PLAIN = re.compile(
-    r"\b(?:previous champions?|before (?:midnight|noon|dawn)|no recount|estimation definitive|(?:reports|rumou?rs|claims) (?:are|were) false)\b|"
+    r"\b(?:previous champions?|before (?:midnight|noon|dawn)|no recount|estimation definitive|(?:selon|d'apres) (?:nos|notre) estimations?|(?:reports|rumou?rs|claims) (?:are|were) false)\b|"
     r"(?<=@\d) (?:[^.@]{0,20} )?to (?:win|take|lift|claim|become)\b"
 )
 
 _ELSEWHERE = re.compile(
-    r"^(?: (?:in|the|at|of|a|an|his|her|first|second|early|postal|absentee|mail|le|la|les|du|de|dans|au|aux|en|l'|un|une|premier))*"
-    r" (?:@\d+|(?:\w+ )?(?:town|village|city|borough|suburb|island|commune|ville) (?:of|de) (?:\w+ )?@|(?:\w+ )?(?:county|counties|district|precinct|province|region|ward)\b|county|counties|precincts?|districts?|wards?|provinces?|regions?|debate|endorsement|lawsuit|court|appeal|straw|bet|lottery|primary|primaries|nomination|"
+    r"^(?: (?:in|the|at|of|a|an|his|her|their|party's|ƥ|many|several|some|all|most|rural|urban|local|first|second|early|postal|absentee|mail|le|la|les|du|de|dans|au|aux|en|l'|un|une|premier))*"
+    r" (?:@\d+|(?:\w+ )?(?:town|village|city|borough|suburb|island|commune|ville) (?:of|de) (?:\w+ )?@|(?:\w+ )?(?:county|counties|district|precinct|province|region|ward)\b|county|counties|precincts?|districts?|wards?|provinces?|regions?|debate|endorsement|lawsuit|court|appeal|straw|bet|lottery|primary|primaries|nomination|(?:city |town |county )?council(?: seat)?s?\b|chair(?:man|woman|person)? of|club|association|society|board|des (?:voix|sieges)|du terrain|votes\b|ground|quartiers?|"
     r"round|set|half|toss|coin|leg|quarter|period|vote in|votes? from|votes? of|backing|support|approval|praise|postal|ballots?|delegates?|seats? in|most of|majority of|part of|some of|"
     r"comtes?|cantons?|circonscriptions?|arrondissements?|departements?|debat|primaire|investiture|tour|manche|mi-temps|soutien|bureaux?)\b"
 )
 _RETRACTION = re.compile(
-    r"\b(?:not (?:yet )?call(?:ed|ing)|no call|haven't called|does not call|do not call|uncalled|undecided|unsettled|takes? back|took back|taken back|(?:is|are) false(?!: \w)|has not (?:yet )?(?:been )?called|too (?:early|close) to call|retract\w*|withdraw\w*|withdrew|rescind\w*|correction|we were wrong|"
+    r"\b(?:not (?:yet )?call(?:ed|ing)|not (?:yet )?made (?:a|any|the) (?:call|projection)|no call|haven't called|does not call|do not call|uncalled|undecided|unsettled|takes? back|took back|taken back|(?:is|are) false(?!: \w)|has not (?:yet )?(?:been )?called|too (?:early|close) to call|retract\w*|withdraw\w*|withdrew|rescind\w*|correction|we were wrong|"
     r"call(?:ed)? (?:was )?(?:in error|wrong|premature)|n'a pas (?:ete|encore)|trop (?:tot|serre)|rectificatif|nous retirons|annule son annonce|retire son annonce|indecis|erratum)\b"
 )
 

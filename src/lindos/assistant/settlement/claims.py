@@ -144,6 +144,8 @@ def _strict(sentence: str, scene: Scene) -> Reason | None:
         return _against_outcomes(sentence, scene)
     if claims or (not settled and (_points(rest) or _points_at_a_role(rest) or _is_bare(rest))):
         return "unsettled"
+    if not settled and _of_somebody(rest) and not (_reports_numbers(rest) or LEADING.search(rest)):
+        return "unsettled"  # "He slipped away minutes later."
     short = len(words(sentence)) <= 4
     if rest == shape.text and not PROCESS.search(rest) and (short or not REPORTING.search(rest)):
         return "unsettled"  # it tells nothing of how things go: "You bet."
@@ -177,6 +179,15 @@ def _points_at_a_role(rest: str) -> bool:
     return len(words(rest)) <= 7 and bool(POINTING.search(rest)) and bool(ANONYMOUS.search(_IT.sub(" ", rest)))
 
 
+def _of_somebody(rest: str) -> bool:
+    """Whether a sentence is about somebody by a pronoun, who waits for nothing."""
+    return bool(_THEM.search(rest)) and not _WAITING.search(rest)
+
+
+_THEM = re.compile(r"\b(?:s?he|her|him|his|hers|elle|lui|ils|elles|sa rivale|son rival|celle-ci|celui-ci)\b")
+_WAITING = re.compile(
+    r"\b(?:wait\w*|await\w*|patien\w+|calm|attend\w*|attendre|calme|know|sait|savoir|campaign\w*|voted|a vote)\b"
+)
 _IT = re.compile(r"\b(?:it|its|it's|il y a)\b")
 
 

@@ -37,8 +37,9 @@ CORE = _any(
     r"minister|prime minister|leader|champions?|king|queen)\b",
     # Verdicts, deaths.
     _words(
-        "guilty convicted conviction acquitted acquits acquittal exonerated sentenced liable innocent culpable condemned"
+        "guilty convict convicts convicted convicting conviction felon felony acquit acquitted acquits acquitting acquittal exonerated sentenced liable innocent culpable condemned"
     ),
+    r"\b(?:in the eyes of the law|has (?:already )?spoken|slipped away|passed at (?:dawn|noon|dusk|night)|left us|nous a(?:vait)? quittes|la messe (?:est|etait) dite|(?:nobody|no one) can catch|done it|lache\w*|a quai|sailed into|unanimous)\b",
     r"\b(?:cleared of|walks? free|walked free|found (?:not |in favou?r)|verdict (?:is|was|:|against|for|in favou?r))\b",
     _words("died dies dead deceased perished assassinated demise obituary"),
     r"\b(?:passed away|passed on|passes away|no longer with us|rest in peace|the late (?:@|ƥ)|death (?:of|was|is|has)|deces de)|(?:@\d+|ƥ)'?s death\b",
@@ -48,7 +49,7 @@ CORE = _any(
         "vainqueure vaincu vaincue vaincus remporte remportee remportent remporta emporte emportent emporta triomphe triomphent "
         "perdu perdue perd perdent perdant perdante battu battue battus bat defaite defaites elu elue elus elues elit reelu reelue "
         "reelit reelection plebiscite plebiscitee sacre sacree couronne couronnee intronise investi investie investiture "
-        "s'impose imposee felicitations felicite bravo championne coupable coupables condamne condamnee condamnation acquitte "
+        "s'impose imposee felicitations felicite bravo championne coupable coupables condamne condamnee condamnent condamner condamnation acquitte "
         "acquittee acquittement relaxe relaxee innocente innocentee innocent mort morte decede decedee deces meurt assassine"
     ),
     r"\b(?:l' ?emport\w*|l' ?a emporte\w*|discours de victoire|s'est imposee?)",

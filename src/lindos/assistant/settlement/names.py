@@ -65,7 +65,7 @@ def cast_of(event: Event) -> Cast:
 def _trimmed(name: str) -> str:
     """A competitor without the common words around it: `Doul presidential runoff` is about Doul."""
     parts = name.split()
-    while parts and fold(parts[0]) in COMMON:
+    while parts and fold(parts[0]) in COMMON - (_FIRST_NAMES if len(parts) > 1 else frozenset()):
         parts.pop(0)
     while (
         parts and fold(parts[-1]) in COMMON - ORGANISATION and fold(parts[-1]) not in ("club", "team", "city", "united")
@@ -190,6 +190,8 @@ def _is_loud(tokens: list[_Token]) -> bool:
 def _name_end(tokens: list[_Token], index: int, cast: Cast, loud: bool, text: str) -> int:
     """Where the name that begins at `index` ends; `index` itself where none begins."""
     end = index
+    if _is_first_name(tokens, index, loud) and _is_name(tokens[index + 1], cast, loud):
+        end = index + 1
     while end < len(tokens):
         token = tokens[end]
         if end > index and not re.fullmatch(r"[\s.\-–&]*", text[tokens[end - 1].end : token.start]):
@@ -243,6 +245,19 @@ def _behind_particles(tokens: list[_Token], at: int) -> int:
     while at < len(tokens) and tokens[at].folded in _PARTICLES - {"and", "et", "of", "the"}:
         at += 1
     return at
+
+
+_FIRST_NAMES = frozenset(
+    ["may", "april", "june", "august", "win", "will", "mark", "chase", "drew", "grant", "sue", "bill", "pat", "dawn"]
+)
+
+
+def _is_first_name(tokens: list[_Token], index: int, loud: bool) -> bool:
+    """Whether a common word stands as somebody's first name: May Winter."""
+    token = tokens[index]
+    if loud or token.folded not in _FIRST_NAMES or not token.capital or index + 1 >= len(tokens):
+        return False
+    return tokens[index + 1].start == token.end + 1 and tokens[index + 1].folded not in COMMON
 
 
 def _is_name(token: _Token, cast: Cast, loud: bool) -> bool:
