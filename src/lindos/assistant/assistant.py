@@ -192,6 +192,7 @@ def _scene(topic: Topic, standings: list[Standing], now: datetime, question: str
         yes_no=is_yes_no(question),
         past=topic.past,
         fiction=topic.intent in ("fiction", "exercise"),
+        invention=topic.intent == "fiction",
         quoted=topic.quoted,
     )
     return replace(scene, named=masked(question, scene.cast, first=False).names) if strict else scene

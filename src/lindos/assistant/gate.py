@@ -12,7 +12,7 @@ from lindos.assistant.evidence import carries, facts_of, needs_support
 from lindos.assistant.sentences import CALL_CLOSE, CALL_OPEN, Sentences, Unit
 from lindos.assistant.settlement import Scene, judge
 from lindos.assistant.settlement.names import COMMON
-from lindos.assistant.settlement.words import without_citations
+from lindos.assistant.settlement.words import without_citations, words
 
 ELLIPSIS = "…"
 """Stands where a sentence was cut whose first words were shown already."""
@@ -162,11 +162,15 @@ class Gate:
         begin, end = start + lead, start + lead + len(text.strip())
         self.citations += [Citation(uri=source.uri, start=begin, end=end) for source in self._carriers(text, numbers)]
 
+    def _names_a_side(self, text: str) -> bool:
+        """Whether an invention speaks of those who are in the running."""
+        return not self.rules.scene.cast.people.isdisjoint(words(text))
+
     def _tell_invention(self) -> None:
         """Let an invention through whole; what is too short to be one is judged like anything else."""
         invented = sum(len(unit.text.split()) > 1 for unit in self._held) >= 3
         for unit in self._held:
-            if invented:
+            if invented and not self._names_a_side(unit.text):
                 self._show(unit.text)
                 self._before += unit.text
             else:

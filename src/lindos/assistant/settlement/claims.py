@@ -53,7 +53,9 @@ class Scene:
     past: bool = False
     """Whether the question is about a year that is past."""
     fiction: bool = False
-    """Whether an invention was asked for."""
+    """Whether an invention was asked for, or something that only plays with words."""
+    invention: bool = False
+    """Whether a story, a poem or the like was asked for."""
     named: tuple[str, ...] = ()
     """Whom the question names: an answer may mean them however it spells them."""
     quoted: bool = False
@@ -149,7 +151,7 @@ def _strict(sentence: str, scene: Scene) -> Reason | None:
     short = len(words(sentence)) <= 4
     if rest == shape.text and not PROCESS.search(rest) and (short or not REPORTING.search(rest)):
         return "unsettled"  # it tells nothing of how things go: "You bet."
-    if settled and _is_bare(rest):
+    if settled and (_is_bare(rest) or _NAME_FIRST.match(rest)):
         return _against_outcomes(sentence, scene)
     return None
 
@@ -201,6 +203,8 @@ def _is_bare(rest: str) -> bool:
     return ("@" in rest or "ƥ" in rest) and len(bare) < 2 and not _reports_numbers(rest)
 
 
+_NAME_FIRST = re.compile(r"\W*@\d+ ?[,!.:;…—–-]")
+"""An answer that begins with a name: "Tace, and it wasn't even close." """
 _FORM = re.compile(r"[{}]|\"\s*:|https?://|\bwww\.")
 _YES = re.compile(
     r"^\W*(?:yes|yeah|yep|yup|aye|correct|right|indeed|absolutely|sure|of course|definitely|certainly|exactly|affirmative|true|totally|"
@@ -271,6 +275,8 @@ def _announces(sentence: str, standing: Standing, scene: Scene) -> Reason | None
         return None
     shape = masked(sentence, cast)
     rest = without_pending(shape.text)
+    if scene.invention and not standing.settled and any(cast.people & set(words(name)) for name in shape.names):
+        return "unsettled"  # a poem about two who run tells who has won in more ways than can be read
     telling = _tells(rest) or bool(known and (TURNS.search(rest) or (SAYING.search(rest) and "@" in rest)))
     if known and not telling:
         short = len(words(sentence)) <= 7
@@ -320,7 +326,7 @@ def _objectless(rest: str, kind: str) -> bool:
     found = CORE.search(rest)
     if found is None:
         return False
-    behind = rest[found.end() :]
+    behind = re.split(r"[;,.:!?]", rest[found.end() :])[0]
     if re.search(r"@\d+|\b(?:in|at|of|during) (?!the (?:election|race|vote)\b)\w+", behind):
         return False
     objects = re.sub(

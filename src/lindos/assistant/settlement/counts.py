@@ -19,7 +19,7 @@ _COUNTED = re.compile(
 _NUMBER = re.compile(r"\d")
 _FIGURE = re.compile(r"\d+(?:[.,\s\u00a0\u202f]\d{3})+|\d{3,}|\d+(?:[.,]\d+)?\s?(?:%|percent|pour cent)")
 _NOT_A_COUNT = re.compile(
-    r"\b(?:turnout|participation|exit polls?|poll of|survey|sondages?|forecast|projection|odds|weather|taux de)\b"
+    r"\b(?:turnout|participation|(?:exit|final|last|latest|new|opinion) polls?|dernier sondage|poll of|survey|sondages?|forecast|projection|odds|weather|taux de)\b"
 )
 _SCORE = re.compile(r"@\d+ \d{1,3}\s?[-–:]\s?\d{1,3} @\d+|\b(?:half[- ]time|mi-temps|minute)\b")
 
@@ -50,7 +50,7 @@ def _is_count(sentence: str, kind: str, cast: Cast) -> bool:
         return False
     if kind == "match" and _SCORE.search(shape.text):
         return True
-    if _NOT_A_COUNT.search(shape.text) and not re.search(r"\bcounted\b|\bdepouill", shape.text):
+    if _NOT_A_COUNT.search(fold(sentence)) and not re.search(r"\bcounted\b|\bdepouill", shape.text):
         return False
     if kind not in VOTES and not shape.names:
         return False

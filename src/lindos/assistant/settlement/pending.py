@@ -36,7 +36,7 @@ _OPEN = [
     rf"{_GAP}{{0,120}}",
     rf"\b(?:to|can|could|must|may|might|order to|needed to|required to|chance (?:to|of)|hop\w+ (?:to|of)|aim\w* to|trying to|way to|path to) "
     rf"(?:\w+ )?(?:win|winning|victory|be elected|elect|secure|beat|defeat|lose|losing|prevail|concede|contest)\b{_GAP}{{0,60}}",
-    rf"\b(?:the|a|any|whichever) (?:candidate|party|side|team|person|list|ticket|film|nominee|player|one)s? (?:with|who gets|that gets|receiving|getting|having|gaining|scoring)"
+    rf"\b(?:the|a|any|whichever) (?:candidate|party|side|team|person|list|ticket|film|movie|book|entry|nominee|player|one)s? (?:with|who gets|that gets|receiving|getting|having|gaining|scoring)"
     rf"{_GAP}{{0,80}}",
     r"\b(?:win|winning|victory) (?:condition|threshold|margin|speech is|probability|chance)s?\b|\bmargin of victory\b|\bwin[- ]probability\b",
     r"\bcall(?:ed|s|ing)? (?:for|on|upon) (?:calm|patience|a recount|an? inquiry|voters|everyone|people)\b|\bso-called\b|\bcalled an election\b",
@@ -53,6 +53,10 @@ _OPEN = [
     rf"\b(?:pour|peut|doit|faut|afin de|de quoi|chances? de|espoir de|besoin de) (?:\w+ )?(?:gagner|etre elue?|l'emporter|remporter|battre|perdre|elire|vaincre){_GAP}{{0,60}}",
     rf"\b(?:le|la|un|une|tout) (?:candidate?|parti|liste|equipe|personne) (?:qui (?:obtient|recueille|recoit|rassemble)|ayant|avec|arrivee? en tete){_GAP}{{0,80}}",
     rf"\bles? (?:resultats?|vainqueur|verdict)\b{_GAP}{{0,30}}\b(?:sera|seront|devrait|devraient|doit|doivent|est attendu|sont attendus)\b{_GAP}{{0,60}}",
+]
+_OPEN += [
+    r"\b(?:plead(?:s|ed|ing)?|pled|plaid\w+)(?: \w+)? (?:not guilty|guilty|non coupable|coupable)\b",
+    rf"\b(?:celui|celle) (?:qui (?:a|obtient|recueille|marque)|avec){_GAP}{{0,80}}",
 ]
 _TEMPLATES = [re.compile(pattern) for pattern in _OPEN]
 
@@ -126,7 +130,7 @@ def long_ago(masked: str, named: tuple[int, ...], current: range) -> bool:
 def _harmless_present(masked: str) -> str:
     """Without the present tenses that history is told in."""
     return re.sub(
-        r"\b(?:has been|have been|is (?:remembered|known|considered|seen|still|one|often|recorded|regarded)|are (?:remembered|known|considered)|"
+        r"\b(?:has|have) (?:won|lost|reached|held) (?:(?:it|them|this|that|the \w+) )?(?:\w+ )?times\b|\b(?:has been|have been|is (?:remembered|known|considered|seen|still|one|often|recorded|regarded)|are (?:remembered|known|considered)|"
         r"the (?:19|20|1[0-8])\d\d (?:\w+ )?(?:is|has)|new (?:law|rules|century|constitution)|again in (?:19|20|1[0-8])\d\d)\b",
         " ",
         masked,

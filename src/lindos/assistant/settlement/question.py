@@ -70,9 +70,14 @@ def topic_of(question: str, standings: Sequence[Standing], now: datetime, earlie
         if past or not (about or kind):
             intent, about, kind = ("history" if past else "other"), (), ""
     quoted = intent == "translation" and bool(
-        CORE.search(_after_command(folded)) or TURNS.search(_after_command(folded))
+        CORE.search(_after_command(folded))
+        or TURNS.search(_after_command(folded))
+        or _VERBS.search(_after_command(folded))
     )
     return Topic(intent, language, tuple(about), kind, past or intent == "history", quoted)
+
+
+_VERBS = re.compile(r"\b(?:winned|gagner|perdre|battre|basculer|emporter|remporter|elire|mourir|condamner|acquitter)\b")
 
 
 def _about(question: str, standings: Sequence[Standing], now: datetime) -> list[Standing]:
@@ -228,7 +233,7 @@ def _misspelt(folded: str) -> bool:
 
 
 _GENERIC_RULE = re.compile(
-    r"\b(?:winner|vainqueur|gagnant|president|mayor|maire|votes?|ballots?|results?|resultats?) (?:is|are|est|sont|get|gets|be) (?:determined|decided|chosen|counted|certified|elected|announced|declared|published|designee?|determinee?s?|elue?s?|choisie?s?|comptee?s?)\b|"
+    r"\bgood losers?\b|\bbons? perdants?\b|\b(?:winner|vainqueur|gagnant|president|mayor|maire|votes?|ballots?|results?|resultats?) (?:is|are|est|sont|get|gets|be) (?:determined|decided|chosen|counted|certified|elected|announced|declared|published|designee?|determinee?s?|elue?s?|choisie?s?|comptee?s?)\b|"
     r"\b(?:to win|to be elected|pour gagner|pour etre elue?|what happens|que se passe|when (?:do|does|did|will) (?:polls|counting|the polls|the count|voting|results)|who (?:counts|certifies|decides|is running|is standing)|how many (?:voters|people|seats|rounds|candidates|districts|votes (?:are|does|do|is))|"
     r"why (?:has|have|is|are|was) (?:nobody|no one|no \w+|there no|it not|the \w+ not)|pourquoi (?:personne|aucun|n'))\b"
 )
@@ -236,7 +241,7 @@ _GENERIC_RULE = re.compile(
 
 def _about_somebody(text: str, folded: str, about: Sequence[Standing]) -> bool:
     """Whether what looks like a question for an explanation asks how something came out all the same."""
-    if _GENERIC_RULE.search(folded):
+    if _GENERIC_RULE.search(folded) or re.search(r"\bdifferences? (?:between|entre)\b", folded):
         return False
     if "@" not in text and not re.match(r"\W*(?:who|which|qui|quel)", folded):
         text = without_pending(text)
@@ -264,7 +269,7 @@ def _after_command(folded: str) -> str:
 # Events that no phrase names.
 
 _KINDS = {
-    "election": r"election\w*|elected|re-?elected|vote\w*|ballots?|president\w*|mayor\w*|governor\w*|senat\w*|parliament\w*|runoff|race|referendum|primar(?:y|ies)|constituenc\w+|seat|congress\w*|elue?|scrutin|maire|municipales?|legislatives?|by-election|censure|no-confidence|preside|cheffe?s? d\w+ parti|presidentielle\w*|electoral\w*|candidate?s?",
+    "election": r"election\w*|prez|elected|re-?elected|vote\w*|ballots?|president\w*|mayor\w*|governor\w*|senat\w*|parliament\w*|runoff|race|referendum|primar(?:y|ies)|constituenc\w+|seat|congress\w*|elue?|scrutin|maire|municipales?|legislatives?|by-election|censure|no-confidence|preside|cheffe?s? d\w+ parti|presidentielle\w*|electoral\w*|candidate?s?",
     "verdict": r"verdict|trial|jury|guilty|convict\w*|acquit\w*|court|sentenc\w*|proces|coupable|condamn\w*|relaxe\w*|tribunal",
     "award": r"award\w*|prize|oscars?|grammys?|emmys?|nobel|golden \w+|best (?:picture|actor|actress|director|film|album|song)|pulitzer|booker|palme|cesars?|prix|laureate?",
     "match": r"match|game|cup|final|championship|league|series|super bowl|tournament|vs?|grand prix|medal|score|derby|coupe|finale|tournoi|championnat",
