@@ -104,7 +104,7 @@ def test_what_is_imported_is_found_and_exported_and_imported_again(posts: Run, t
         (["follow", "file:/nowhere/posts.jsonl"], "No such file"),
         (["search", "--since", "tomorrow"], "is no time"),
         (["search", "--since", "9999-12-31T23:59:59-12:00"], "is no time"),
-        (["import", "/nowhere.jsonl"], "does not exist"),
+        (["import", "/nowhere.jsonl"], "there is no file '/nowhere.jsonl'"),
     ],
 )
 def test_mistakes_are_answered_in_one_message(posts: Run, arguments: list[str], words: str):

@@ -156,6 +156,32 @@ def test_vectors_made_elsewhere_are_used_and_the_oldest_make_room(location: Loca
     on_meaning(location, work, most=256)
 
 
+def test_only_the_latest_posts_get_vectors(location: Location):
+    async def work(posts: Posts, meaning: Meaning) -> None:
+        await posts.apply([post(f"u:{n}", "a boat", n) for n in range(300)])
+        await all_of(meaning)
+        assert uris(await posts.search(PostQuery("ship", until=at(44.5)))) == []
+        assert len(await posts.search(PostQuery("ship", until=at(46.5)))) == 2
+
+    on_meaning(location, work, most=255)
+
+
+def test_an_old_post_that_is_edited_gets_its_vector_when_all_are_looked_at(location: Location):
+    async def work(posts: Posts, meaning: Meaning) -> None:
+        await posts.apply([post("u:old", "a boat", 0), post("u:new", "a loaf", 3600)])
+        await all_of(meaning)
+        await posts.apply([Edited("u:old", "the monarch", at(3601)), Edited("u:new", "the ruler", at(3601))])
+        await posts.apply([post("u:newer", "rye toast", 3601)])
+        await all_of(meaning)
+        assert uris(await posts.search(PostQuery("king"))) == ["u:new"]
+        assert uris(await posts.search(PostQuery("loaf"))) == ["u:newer"]
+        meaning._whole_at = 0.0
+        await all_of(meaning)
+        assert uris(await posts.search(PostQuery("king"))) == ["u:new", "u:old"]
+
+    on_meaning(location, work)
+
+
 def test_following_goes_on_until_it_is_cancelled(tmp_path: Path):
     async def work(posts: Posts, meaning: Meaning) -> None:
         task = asyncio.create_task(meaning.follow())

@@ -111,7 +111,7 @@ def test_whatever_happens_in_whatever_order(seed, moves, kind, quorum):
 
 
 @pytest.mark.slow
-@settings(max_examples=1200)
+@settings(max_examples=300)
 @given(st.integers(0, 2**32), st.integers(1, 30), st.sampled_from(KINDS), st.integers(1, 3))
 def test_whatever_happens_at_length(seed, moves, kind, quorum):
     rng = random.Random(seed)
@@ -199,9 +199,9 @@ def test_every_wording_in_every_disguise_is_held():
 
 
 @pytest.mark.slow
-def test_ten_thousand_announcements_are_held():
+def test_thousands_of_announcements_are_held():
     total = Verdict()
-    for seed in range(1000, 1200):
+    for seed in range(1000, 1080):
         total.add(play(spoken(seed, 50)))
     check(total)
 

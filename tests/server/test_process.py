@@ -181,6 +181,7 @@ def test_beyond_this_machine_wants_a_key(tmp_path: Path, tiny_model_dir: Path):
     [
         (("--terminal", "--port", "9000"), "--port and --browser"),
         (("--terminal", "--no-browser"), "--port and --browser"),
+        (("--terminal", "--follow", "bluesky"), "--follow and --meaning are for the page"),
         (("--persona", "regular"), "--persona is for --terminal"),
     ],
 )

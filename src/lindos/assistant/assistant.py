@@ -9,7 +9,7 @@ from functools import partial
 
 from lindos.assistant.answer import AssistantAnswer
 from lindos.assistant.ask import Ask
-from lindos.assistant.basis import Basis, Form, Source
+from lindos.assistant.basis import Basis, Form
 from lindos.assistant.basis import Standing as AnswerStanding
 from lindos.assistant.briefing import briefed
 from lindos.assistant.composed import tell_posts
@@ -17,12 +17,14 @@ from lindos.assistant.evidence import source_of, sources_of_events
 from lindos.assistant.gate import Gate, Rules, WholeGate
 from lindos.assistant.looking_back import look_back
 from lindos.assistant.model import ChatModel, writes_itself
-from lindos.assistant.persona import Persona
+from lindos.assistant.persona import DEFAULT_LANGUAGE, Persona
 from lindos.assistant.policy import Policy
-from lindos.assistant.settlement import Events, Scene, Topic, is_yes_no, topic_of
+from lindos.assistant.settlement import Events, Scene, Topic, is_yes_no, passes, topic_of
+from lindos.assistant.settlement.names import masked
 from lindos.assistant.settlement.question import RECENT, asks_of_the_world, names_in_question, tells_of
 from lindos.assistant.settlement.standing import Standing
 from lindos.assistant.settlement.wording import Told, tell, tell_undeclared
+from lindos.assistant.subject import speaking_of, subject_of
 from lindos.knowledge import Post, PostQuery, Posts
 
 PARTING = "\n\n"
@@ -122,6 +124,7 @@ class Assistant:
         self, ask: Ask, topic: Topic, standings: list[Standing], found: list[Post], now: datetime, language: str
     ) -> AssistantAnswer:
         scene = _scene(topic, standings, now, ask.question)
+        found = [post for post in found if passes(post.text, scene)]
         basis = Basis(as_of=now, language=language, sources=tuple(source_of(post) for post in found))
         if not writes_itself(self.model.info):
             return AssistantAnswer(basis, tell_posts(found, now, language))
@@ -136,15 +139,16 @@ class Assistant:
             return None
         if wish.mode == "auto" and not await self.posts.count():
             return None  # a store without posts is none: the model answers as it can
+        subject = subject_of(ask.question)
         query = PostQuery(
-            text=ask.question,
+            text=subject,
             since=wish.since,
             until=wish.until or now,
             authors=wish.authors,
             excluded_authors=wish.excluded_authors,
             limit=wish.limit,
         )
-        return [hit.post for hit in await self.posts.search(query)]
+        return speaking_of([hit.post for hit in await self.posts.search(query)], subject)
 
     # What the model writes.
 
@@ -155,7 +159,7 @@ class Assistant:
         refuses = partial(self._refuses, language=basis.language)
         rules = replace(rules, refuses=refuses)
         gate = Gate(rules, offset=len(told.text), head=PARTING if told.text else "")
-        return AssistantAnswer(basis, told, await self._submit(ask, basis.sources), gate)
+        return AssistantAnswer(basis, told, await self._submit(ask, basis), gate)
 
     def _refuses(self, sentence: str, language: str) -> bool:
         return self._policy.check_output(sentence, language) is not None
@@ -166,10 +170,12 @@ class Assistant:
             told.text
             or "This cannot be answered in the form that was asked for without announcing what is not settled."
         )
-        return AssistantAnswer(basis, Told(), await self._submit(ask, basis.sources), WholeGate(rules, instead))
+        return AssistantAnswer(basis, Told(), await self._submit(ask, basis), WholeGate(rules, instead))
 
-    async def _submit(self, ask: Ask, sources: tuple[Source, ...]):
-        messages = briefed(self._personas[ask.persona], ask, sources)
+    async def _submit(self, ask: Ask, basis: Basis):
+        # A small model knows the English words only.
+        language = basis.language if writes_itself(self.model.info) else DEFAULT_LANGUAGE
+        messages = briefed(self._personas[ask.persona], ask, basis.sources, language)
         return await self.model.submit(
             messages, sampling=ask.sampling, truncate=ask.truncate, priority=ask.priority, client=ask.client
         )
@@ -177,7 +183,7 @@ class Assistant:
 
 def _scene(topic: Topic, standings: list[Standing], now: datetime, question: str) -> Scene:
     strict = topic.wants_outcome
-    return Scene(
+    scene = Scene(
         mode="strict" if strict else "watchful",
         now=now,
         standings=topic.standings if strict else tuple(standings),
@@ -188,6 +194,7 @@ def _scene(topic: Topic, standings: list[Standing], now: datetime, question: str
         fiction=topic.intent in ("fiction", "exercise"),
         quoted=topic.quoted,
     )
+    return replace(scene, named=masked(question, scene.cast, first=False).names) if strict else scene
 
 
 def _form(standings: tuple[Standing, ...]) -> Form:

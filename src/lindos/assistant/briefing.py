@@ -19,9 +19,9 @@ _RULES = (
 )
 
 
-def briefed(persona: Persona, ask: Ask, sources: Sequence[Source]) -> list[Message]:
+def briefed(persona: Persona, ask: Ask, sources: Sequence[Source], language: str) -> list[Message]:
     """The messages for a model: the persona's words and, where there are any, the posts; then the conversation."""
-    messages = told(persona, ask.messages)
+    messages = told(persona, ask.messages, language)
     if not sources:
         return messages
     lines = [_line(number, source) for number, source in enumerate(sources, 1)]

@@ -9,7 +9,19 @@ from typing import Annotated
 
 import typer
 
-from lindos.cli.serve import Context, Data, Dtype, DtypeOf, Model, Threads, run_server, settings_of
+from lindos.cli.serve import (
+    Context,
+    Data,
+    Dtype,
+    DtypeOf,
+    Follow,
+    MeaningOf,
+    Model,
+    Threads,
+    run_server,
+    settings_of,
+    spare_cores,
+)
 from lindos.cli.sizes import Memory
 from lindos.cli.source import Upstream, UpstreamKeyEnv, UpstreamKind, UpstreamModel, UpstreamServer, source_of
 
@@ -27,6 +39,8 @@ def command(
         str | None, typer.Option(help="How the terminal's answers sound.", show_default="direct")
     ] = None,
     data: Data = None,
+    follow: Follow = None,
+    meaning: MeaningOf = False,
     threads: Threads = None,
     context: Context = None,
     dtype: DtypeOf = Dtype.AUTO,
@@ -41,6 +55,7 @@ def command(
     In the terminal, /help lists what else can be typed, and Ctrl-C stops an answer. Questions may come from a pipe,
     one a line: `echo "Who are you?" | lindos chat --terminal`.
     """
+    spare_cores(meaning)
     from lindos.assistant import EngineOptions
 
     options = EngineOptions(threads=threads, context=context, dtype=dtype.value, memory=memory)
@@ -48,6 +63,8 @@ def command(
     if terminal:
         if port is not None or browser is not None:
             raise typer.BadParameter("--port and --browser are about the page; leave them out with --terminal")
+        if follow or meaning:
+            raise typer.BadParameter("--follow and --meaning are for the page; beside --terminal run lindos serve")
         from lindos.cli.terminal import talk
 
         raise typer.Exit(talk(source, persona=persona, data=data))
@@ -56,7 +73,7 @@ def command(
     from lindos.server import Settings, listen
     from lindos.server.run import address
 
-    settings = settings_of(Settings, port=port, data=data)
+    settings = settings_of(Settings, port=port, data=data, follow=tuple(follow or ()), meaning=meaning)
     listening = listen(settings, others=OTHER_PORTS if port is None else 0)
     if browser is not False:
         _open_soon(address(settings, listening))

@@ -18,7 +18,9 @@ from lindos.specs import LindosError
 
 if TYPE_CHECKING:
     from lindos.knowledge import Posts
+    from lindos.knowledge.meaning import Meaning
     from lindos.knowledge.streams import JsonLines
+    from lindos.storage import Database
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Follow what people post, import it, and search what is kept."
@@ -44,8 +46,9 @@ def follow(
 ) -> None:
     """Follow sources until Ctrl-C; the next time they go on where they were left.
 
-    SOURCE is `bluesky`, `bluesky-v1`, `mastodon:HOST` (with a token in LINDOS_MASTODON_TOKEN), `feed:URL` or a plain
-    http address, `hackernews`, or `file:PATH`. Several are followed together.
+    SOURCE is `bluesky`, `bluesky-v1` (by another server: `bluesky:wss://HOST`), `mastodon:HOST` (with a token in
+    LINDOS_MASTODON_TOKEN), `feed:URL` or a plain http address, `hackernews`, or `file:PATH`. Several are followed
+    together.
     """
     from lindos.cli.posts_telling import Telling
     from lindos.knowledge.streams import StreamError, parse_source
@@ -123,6 +126,12 @@ def search(
     ] = None,
     language: Annotated[str, typer.Option(help="As posts claim it, such as en.")] = "",
     limit: Annotated[int, typer.Option(min=1, max=1000, help="How many at most.")] = 20,
+    meaning: Annotated[
+        bool,
+        typer.Option(
+            "--meaning/--no-meaning", help="Find posts by what they mean, too, as far as a server made vectors of them."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="A line of JSON a post, as `import` takes it.")] = False,
     data: Data = None,
 ) -> None:
@@ -141,7 +150,7 @@ def search(
     )
 
     async def main() -> None:
-        async with _store(data) as posts:
+        async with _store(data, meaning=meaning) as posts:
             hits = await posts.search(query)
         if as_json:
             for hit in hits:
@@ -165,12 +174,25 @@ def status(data: Data = None) -> None:
 
 
 @asynccontextmanager
-async def _store(data: Path | None) -> AsyncIterator[Posts]:
+async def _store(data: Path | None, *, meaning: bool = False) -> AsyncIterator[Posts]:
     from lindos.knowledge import Posts
     from lindos.storage import Database, data_directory, database_location
 
     async with await Database.open(database_location(data or data_directory())) as database:
-        yield Posts(database)
+        yield Posts(database, meaning=await _loaded(database) if meaning else None)
+
+
+async def _loaded(database: Database) -> Meaning:
+    """The vectors that are there. Raises PostsError."""
+    from lindos.knowledge.embedding import Embedder, EmbeddingsMissingError, embedding_files
+    from lindos.knowledge.meaning import Meaning
+
+    try:
+        meaning = Meaning(database, Embedder(embedding_files()))
+    except EmbeddingsMissingError as error:
+        raise PostsError(str(error)) from None
+    await meaning.load()
+    return meaning
 
 
 def _run(work: Coroutine[Any, Any, None]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from enum import StrEnum
 from pathlib import Path
@@ -25,6 +26,16 @@ Model = Annotated[
 Data = Annotated[
     Path | None, typer.Option(help="Folder that keeps the conversations.", show_default="~/.local/share/lindos")
 ]
+Follow = Annotated[
+    list[str] | None,
+    typer.Option(metavar="SOURCE", help="Follow a stream of posts, as `lindos posts follow` does; may be given again."),
+]
+MeaningOf = Annotated[
+    bool,
+    typer.Option(
+        "--meaning/--no-meaning", help="Find posts by what they mean, too: slower, and wants 'lindos[embed]'."
+    ),
+]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads to compute with.", show_default="as suits the model")]
 
 
@@ -45,6 +56,8 @@ def command(
     host: Annotated[str, typer.Option(help="Address to listen on; beyond this machine only with a key.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes any free one.")] = 8420,
     data: Data = None,
+    follow: Follow = None,
+    meaning: MeaningOf = False,
     api_key: Annotated[
         str | None,
         typer.Option(envvar="LINDOS_API_KEY", help="Key that requests to /v1 and /api must carry.", show_envvar=True),
@@ -70,6 +83,7 @@ def command(
     upstream_kind: UpstreamKind = UpstreamServer.OPENAI,
 ) -> None:
     """Serve a model: an OpenAI-compatible API under /v1, and the chat page."""
+    spare_cores(meaning)
     from lindos.assistant import EngineOptions
     from lindos.server import Settings, listen
 
@@ -85,9 +99,23 @@ def command(
     upstreams = (upstream, upstream_model, upstream_key_env, upstream_kind)
     source = source_of(model, options, *upstreams)
     settings = settings_of(
-        Settings, host=host, port=port, data=data, api_key=api_key, allowed_hosts=tuple(allow_host or ())
+        Settings,
+        host=host,
+        port=port,
+        data=data,
+        follow=tuple(follow or ()),
+        meaning=meaning,
+        api_key=api_key,
+        allowed_hosts=tuple(allow_host or ()),
     )
     run_server(source, settings, listen(settings), log_requests=log_requests)
+
+
+def spare_cores(meaning: bool) -> None:
+    """Have NumPy, which is not loaded yet, compute meanings on one core: on more it is hardly quicker, and the model's
+    process wants them."""
+    if meaning:
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def settings_of(kind: type[Settings], **fields: Any) -> Settings:
@@ -100,8 +128,10 @@ def run_server(source: Source, settings: Settings, listening: Any, *, log_reques
     import logging
 
     from rich.console import Console
+    from rich.markup import escape
 
     from lindos.server import serve
+    from lindos.server.following import public
     from lindos.server.run import address
 
     if log_requests:
@@ -111,6 +141,8 @@ def run_server(source: Source, settings: Settings, listening: Any, *, log_reques
     console = Console(stderr=True, highlight=False)
     url = address(settings, listening)
     console.print(f"Lindos listens on [bold]{url}[/bold]  (programs: {url}/v1)")
+    if settings.follow:
+        console.print(escape(f"It follows {', '.join(map(public, settings.follow))}."), soft_wrap=True)
     progress = Progress(console, source.name)
 
     def start() -> ChatModel:

@@ -7,6 +7,7 @@ transaction that changes or deletes it; a copy of them in memory is only ever a 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Row, bindparam, delete, exists, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from lindos.knowledge.records import POST_COLUMNS, clean
+from lindos.knowledge.records import POST_COLUMNS, SERIAL_BITS, clean
 from lindos.knowledge.wordindex import Scope, freshness
 from lindos.storage import Database
 from lindos.storage.post_tables import AUTHORS, POSTS, STATE, STATE_ID, VECTORS
@@ -23,9 +24,13 @@ from lindos.storage.post_tables import AUTHORS, POSTS, STATE, STATE_ID, VECTORS
 LEAST_LIKENESS = 0.3
 """Cosine below which texts have nothing to do with each other, as far as MiniLM knows."""
 _BATCH = 128
-_LOADED = 4096
-"""Vectors read at once."""
+_LOADED = 1024
+"""Vectors read at once; the event loop waits while they are unpacked."""
 _PAUSE_SECONDS = 1.0
+_LATE = 60_000 << SERIAL_BITS
+"""As a distance of ids, how late a post may be written: further back is looked only now and then."""
+WHOLE_SECONDS = 300.0
+"""How often all posts are looked at for one without a vector, such as an old one that was edited."""
 
 
 class Embeds(Protocol):
@@ -41,13 +46,18 @@ class Embeds(Protocol):
 class Meaning:
     """Vectors of a store's posts. `follow` keeps making them; `nearest` asks for posts like a text.
 
-    About `most` vectors are held in memory, of the latest posts, at 1.5 kB each with MiniLM.
+    The latest `most` posts get vectors, and about as many are held in memory, at 1.5 kB each with MiniLM.
     """
 
     def __init__(self, database: Database, embeds: Embeds, *, most: int = 200_000) -> None:
         self._database = database
         self._embeds = embeds
         self._near = _Near(embeds.width, most)
+        self._most = most
+        self._first = 0
+        """The id from which on posts are looked at."""
+        self._whole_at = 0.0
+        """When all are looked at again."""
 
     async def follow(self) -> None:
         """Make vectors of whatever has none, the latest posts first, until cancelled."""
@@ -57,12 +67,8 @@ class Meaning:
 
     async def embed(self) -> int:
         """Make some vectors that are missing; returns how many were looked at, 0 when none are missing."""
-        missing = select(POSTS.c.id, POSTS.c.text).where(
-            POSTS.c.deleted_at.is_(None), ~exists().where(VECTORS.c.id == POSTS.c.id)
-        )
         async with self._database.read() as session:
-            rows = await session.execute(missing.order_by(POSTS.c.id.desc()).limit(_BATCH))
-            texts = {row.id: row.text for row in rows}
+            texts = await self._missing(await session.connection())
         if texts:
             vectors = await asyncio.to_thread(self._embeds, list(texts.values()))
             await self._keep(texts, vectors)
@@ -93,6 +99,23 @@ class Meaning:
         found = [(float(_unpacked(row.vector) @ question), row) for row in rows]
         found = [(likeness * freshness(row.id, now), row) for likeness, row in found if likeness >= LEAST_LIKENESS]
         return sorted(found, key=lambda one: one[0], reverse=True)[:limit]
+
+    async def _missing(self, connection: AsyncConnection) -> dict[int, str]:
+        """Some posts without a vector, the latest first. All are looked at only at times: that takes long."""
+        ids = select(POSTS.c.id).order_by(POSTS.c.id.desc())
+        whole = time.monotonic() >= self._whole_at
+        if whole:
+            self._first = await connection.scalar(ids.offset(self._most - 1).limit(1)) or 0
+        newest = await connection.scalar(ids.limit(1)) or 0
+        missing = select(POSTS.c.id, POSTS.c.text).where(
+            POSTS.c.id >= self._first, POSTS.c.deleted_at.is_(None), ~exists().where(VECTORS.c.id == POSTS.c.id)
+        )
+        rows = await connection.execute(missing.order_by(POSTS.c.id.desc()).limit(_BATCH))
+        texts = {row.id: row.text for row in rows}
+        if len(texts) < _BATCH:
+            self._first = max(self._first, newest - _LATE)
+            self._whole_at = time.monotonic() + WHOLE_SECONDS if whole else self._whole_at
+        return texts
 
     async def _keep(self, texts: Mapping[int, str], vectors: NDArray[np.float32]) -> None:
         """Write vectors of those posts that say still what the vectors were made of."""

@@ -13,6 +13,8 @@ import lindos
 from lindos.assistant import Assistant, Events, personas
 from lindos.knowledge import Posts
 from lindos.server import errors, health, static, v1
+from lindos.server.following import following
+from lindos.server.meaning import understanding
 from lindos.server.middleware import BodyLimit, RequestFrame
 from lindos.server.page import news, routes, talk
 from lindos.server.page.answers import Answers
@@ -81,10 +83,12 @@ async def _open(settings: Settings, start_model: StartModel, stack: AsyncExitSta
     await conversations.recover()
     model = start_model()
     stack.push_async_callback(model.close)
-    posts = Posts(database)
+    meaning = await stack.enter_async_context(understanding(database)) if settings.meaning else None
+    posts = Posts(database, meaning=meaning)
     assistant = Assistant(model, known, posts, Events(database, posts))
     answers = Answers(settings, conversations)
-    return Service(settings, model, assistant, conversations, known, answers, Responses(database))
+    streams = await stack.enter_async_context(following(posts, settings.follow))
+    return Service(settings, model, assistant, conversations, known, answers, Responses(database), streams=streams)
 
 
 def _schema(app: FastAPI) -> dict[str, Any]:

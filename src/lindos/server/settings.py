@@ -10,6 +10,8 @@ from typing import Annotated, Self
 from pydantic import Field, SecretStr, StringConstraints, field_validator, model_validator
 
 from lindos.assistant.talk import ANSWER_TOKENS, TEMPERATURE, TOP_P
+from lindos.knowledge.embedding import EmbeddingsMissingError, embedding_files
+from lindos.knowledge.streams import StreamError, parse_sources
 from lindos.specs import Spec
 from lindos.storage import data_directory
 
@@ -30,6 +32,10 @@ class Settings(Spec):
     """The folder that holds the database."""
     personas: Path | None = None
     """A folder of own personas; None: the user's."""
+    follow: tuple[str, ...] = ()
+    """Streams of posts that the server follows itself, named as `lindos posts follow` takes them."""
+    meaning: bool = False
+    """Whether posts are found by what they mean, too; wants the extra `lindos[embed]`."""
 
     allowed_hosts: tuple[str, ...] = ()
     """Further names this server may be called by, e.g. those of a reverse proxy on this machine."""
@@ -48,6 +54,25 @@ class Settings(Spec):
     """Used on the page."""
     answer_tokens: Annotated[int, Field(gt=0)] = ANSWER_TOKENS
     """Longest answer on the page, in tokens; at most half the model's context."""
+
+    @field_validator("follow")
+    @classmethod
+    def _known_sources(cls, sources: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            parse_sources(sources)
+        except StreamError as error:
+            raise ValueError(str(error)) from None
+        return sources
+
+    @field_validator("meaning")
+    @classmethod
+    def _installed(cls, meaning: bool) -> bool:
+        if meaning:
+            try:
+                embedding_files()
+            except EmbeddingsMissingError as error:
+                raise ValueError(str(error)) from None
+        return meaning
 
     @field_validator("allowed_hosts")
     @classmethod

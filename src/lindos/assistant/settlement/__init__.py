@@ -1,6 +1,6 @@
 """Settlement: which events are settled, and the gate that lets nothing be announced before they are."""
 
-from lindos.assistant.settlement.claims import Scene, judge
+from lindos.assistant.settlement.claims import Scene, judge, passes
 from lindos.assistant.settlement.event import Event, event_toml, read_events
 from lindos.assistant.settlement.events import Events
 from lindos.assistant.settlement.question import Topic, is_yes_no, topic_of
@@ -22,6 +22,7 @@ __all__ = [
     "event_toml",
     "is_yes_no",
     "judge",
+    "passes",
     "read_events",
     "topic_of",
 ]

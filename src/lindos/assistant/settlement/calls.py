@@ -6,6 +6,7 @@ What cannot be read is no call; so every doubt here errs towards "not settled".
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from lindos.assistant.settlement.lexicon import GAME
 from lindos.assistant.settlement.names import Cast, Masked, _trimmed, masked, same_name
@@ -43,6 +44,7 @@ _WON = [
         r"\b(?:victory|win) (?:for|goes to|of) @(?P<n>\d+)(?P<o>[^.;]*)",
         r"\b(?:goes|went|awarded|given|handed) to @(?P<n>\d+)(?P<o>[^.;]*)",
         r"\bwon by @(?P<n>\d+)(?P<o>[^.;]*)",
+        rf"@(?P<n>\d+),? (?:is |the |now )*{_OFFICE}-elect\b(?P<o>[^.;]*)",
         r"\b(?:winner|victor|champion)s? (?:of|in|for) [^@.;:]{0,60}?(?: is| are|:| goes to) @(?P<n>\d+)(?P<o>[^.;]*)",
         rf"{_SUBJECT} (?:(?:is|was|has been) )?(?:awarded|given|presented with|honou?red with|receives?|received) (?:the|a|an|this year's|ƥ)(?P<o>[^.;]*)",
         rf"{_SUBJECT} (?:est |sont )?(?:laureate?s?|recompensee?s?|recoit|obtient)\b(?P<o>[^.;]*)",
@@ -155,19 +157,41 @@ def read_call(text: str, kind: str, cast: Cast, current: range) -> str | None:
 
 def read_statement(sentence: str, kind: str, cast: Cast, current: range) -> str | None:
     """The outcome that one sentence plainly states; see `read_call`."""
-    shape = masked(sentence, cast)
     if any(year not in current for year in years(plain(sentence))):
         return None
+    sentence = _spoken(sentence)
+    shape = masked(sentence, cast)
     if kind == "verdict":
         return _read_verdict(shape)
     if kind == "death":
         return _read_death(shape)
     if kind == "match" and (drawn := _read_score(shape)) is not None:
         return drawn
-    doubtful = _PLAIN.sub(" ", masked(sentence, cast, first=False).text)
+    doubtful = _PLAIN.sub(" ", _settled_projection(masked(sentence, cast, first=False).text))
     if _DOUBT.search(doubtful):
         return None
-    return _read_winner(shape, cast)
+    return _read_winner(replace(shape, text=_settled_projection(shape.text)), cast)
+
+
+def _spoken(sentence: str) -> str:
+    """A headline all in capitals as one whose capitals tell names."""
+    letters = [c for c in sentence if c.isalpha()]
+    loud = len(letters) > 8 and sum(c.isupper() for c in letters) > 0.7 * len(letters)
+    return sentence.title() if loud else sentence
+
+
+_PROJECTION = re.compile(
+    r"\b(?:we|desk|press|agency|news|network|@\d+|wire|commission|television|tv|radio)?\b ?(?:can |now |is |are |also )*project(?:s|ed|ing|ion)?(?: that|:)*"
+    r" (?P<who>@\d+(?: ?\([^)@]{0,40}\))?) (?:will|to|is going to|is set to) (?:win|take|carry|defeat|beat|be(?: re-?)?elected)\b"
+)
+_OTHERS = re.compile(
+    r"\b(?:analysts?|experts?|pundits?|models?|markets?|polls?|pollsters?|strategists?|forecast\w*|bookmakers?|campaign|party|supporters?|early)\b"
+)
+
+
+def _settled_projection(text: str) -> str:
+    """A race that a newsroom calls by projecting it: "we project that X will win" is its way to say "X wins"."""
+    return text if _OTHERS.search(text) else _PROJECTION.sub(r"\g<who> wins", text)
 
 
 def _read_winner(shape: Masked, cast: Cast) -> str | None:

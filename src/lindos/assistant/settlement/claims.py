@@ -54,6 +54,8 @@ class Scene:
     """Whether the question is about a year that is past."""
     fiction: bool = False
     """Whether an invention was asked for."""
+    named: tuple[str, ...] = ()
+    """Whom the question names: an answer may mean them however it spells them."""
     quoted: bool = False
     """Whether the question itself holds the claim that the answer is to put into other words."""
 
@@ -66,12 +68,13 @@ class Scene:
     def cast(self) -> Cast:
         """Everybody and every place that is known of any of the events."""
         casts = [standing.cast for standing in self.standings]
-        return Cast(
+        everybody = Cast(
             frozenset().union(*(cast.places for cast in casts)),
             frozenset().union(*(cast.people for cast in casts)),
             tuple(name for cast in casts for name in cast.names),
             frozenset().union(*(cast.sources for cast in casts)),
         )
+        return everybody.with_people(self.named)
 
     def near(self, sentence: str) -> tuple[Standing, ...]:
         """The events some word of whose casts stands in a sentence; seen from the others all its names are alike."""
@@ -107,6 +110,16 @@ def judge(sentence: str, before: str, scene: Scene) -> Reason | None:
         if reason is not None and _strict_alone_is_harmless(sentence, scene):
             return None
     return reason
+
+
+def passes(text: str, scene: Scene) -> bool:
+    """Whether a whole text, a post for one, may be quoted: none of its sentences announces what is not settled."""
+    before = ""
+    for sentence in sentences(text):
+        if judge(sentence, before, scene) is not None:
+            return False
+        before += sentence
+    return True
 
 
 # Strict: the question wants the outcome.

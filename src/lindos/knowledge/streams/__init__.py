@@ -3,14 +3,16 @@
 A connector turns what a source says into changes of the store, with a place to go on from. It trusts nothing it reads.
 """
 
+from lindos.knowledge.streams.backoff import Backoff
 from lindos.knowledge.streams.files import JsonLines
 from lindos.knowledge.streams.following import News, follow
 from lindos.knowledge.streams.lines import exported
-from lindos.knowledge.streams.sources import SOURCES, parse_source, place_of
+from lindos.knowledge.streams.sources import SOURCES, parse_source, parse_sources, place_of
 from lindos.knowledge.streams.stream import Batch, Counters, Stream, StreamError
 
 __all__ = [
     "SOURCES",
+    "Backoff",
     "Batch",
     "Counters",
     "JsonLines",
@@ -20,5 +22,6 @@ __all__ = [
     "exported",
     "follow",
     "parse_source",
+    "parse_sources",
     "place_of",
 ]

@@ -14,6 +14,9 @@ LIMIT = 1000
 SECONDS = 0.2
 """How long a change waits for company: what is live should be found within half a second."""
 
+BREATH = 16
+"""Pieces after which others in the event loop have their turn, also where the source has the next piece ready."""
+
 
 class _End:
     """The source is over: in good order, or by an error."""
@@ -50,8 +53,12 @@ async def _pump(pieces: AsyncGenerator[Piece], queue: asyncio.Queue[Piece | _End
     error: Exception | None = None
     async with aclosing(pieces):
         try:
+            number = 0
             async for piece in pieces:
                 await queue.put(piece)
+                number += 1
+                if number % BREATH == 0:
+                    await asyncio.sleep(0)
         except Exception as problem:  # noqa: BLE001 - raised again by whoever reads the queue
             error = problem
     await queue.put(_End(error))

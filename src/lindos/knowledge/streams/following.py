@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from lindos.knowledge.posts import Applied, Posts
 from lindos.knowledge.streams.backoff import Backoff
@@ -20,10 +20,15 @@ class News:
 
     stream: str
     text: str
+    of_store: bool = False
+    """Whether it is the store that has trouble, or has it no longer; the text may say where the store is."""
 
 
 Tell = Callable[[News], None]
 T = TypeVar("T")
+
+END_SECONDS = 5
+"""How long the end of following waits for a transaction under way."""
 
 
 def silent(news: News) -> None:
@@ -34,12 +39,10 @@ async def follow(posts: Posts, streams: Sequence[Stream], on_news: Tell = silent
     """Follow streams until cancelled, or until all have ended (files do), from where the store says they were left.
 
     A stream that cannot be followed is told of, and the others go on. Raises StreamError at the end if there was one.
-    A store that cannot be written for now is tried again, forever: streams wait for it, and nothing is lost.
+    A store that cannot be written for now is tried again, forever: streams wait for it, and nothing is lost. Cancelled,
+    it finishes the transaction under way.
     """
-    names = [stream.name for stream in streams]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise StreamError(f"{twice} is named twice; one stream is followed once")
+    refuse_twice(streams)
     tasks = [asyncio.create_task(_follow_one(posts, stream, on_news), name=stream.name) for stream in streams]
     try:
         ended = await asyncio.gather(*tasks)
@@ -50,6 +53,14 @@ async def follow(posts: Posts, streams: Sequence[Stream], on_news: Tell = silent
     errors = [error for error in ended if error is not None]
     if errors:
         raise errors[0]
+
+
+def refuse_twice(streams: Sequence[Stream]) -> None:
+    """Raises StreamError when two would share a cursor."""
+    names = [stream.name for stream in streams]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise StreamError(f"{twice} is named twice; one stream is followed once")
 
 
 async def _follow_one(posts: Posts, stream: Stream, on_news: Tell) -> StreamError | None:
@@ -69,10 +80,15 @@ async def _follow_one(posts: Posts, stream: Stream, on_news: Tell) -> StreamErro
 
 
 async def _store(posts: Posts, stream: Stream, batch: Batch, on_news: Tell) -> None:
-    if batch.changes or batch.cursor is not None:
-        cursors = {} if batch.cursor is None else {stream.name: batch.cursor}
-        applied = await _patiently(lambda: posts.apply(batch.changes, cursors=cursors), stream.name, on_news)
-        _count(stream.counters, applied)
+    if not batch.changes and batch.cursor is None:
+        return
+    cursors = {} if batch.cursor is None else {stream.name: batch.cursor}
+
+    async def write() -> None:
+        _count(stream.counters, await posts.apply(batch.changes, cursors=cursors))
+        stream.counters.behind = stream.counters.lag() or 0.0
+
+    await _patiently(lambda: _whole(write()), stream.name, on_news)
 
 
 def _count(counters: Counters, applied: Applied) -> None:
@@ -80,6 +96,20 @@ def _count(counters: Counters, applied: Applied) -> None:
     counters.edited += applied.edited
     counters.deleted += applied.deleted
     counters.repeated += applied.repeated
+
+
+async def _whole(work: Coroutine[Any, Any, T]) -> T:
+    """What `work` gives; a cancellation arrives after it, unless it takes too long."""
+    task = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task}, timeout=END_SECONDS)
+        raise
+    finally:
+        task.cancel()
+        if task.done() and not task.cancelled():
+            task.exception()  # marks it as seen
 
 
 async def _patiently(work: Callable[[], Awaitable[T]], stream: str, on_news: Tell) -> T:
@@ -91,9 +121,9 @@ async def _patiently(work: Callable[[], Awaitable[T]], stream: str, on_news: Tel
             done = await work()
         except StorageError as error:
             failed, pause = True, backoff.next()
-            on_news(News(stream, f"{error}; trying again in {pause:.1f} s"))
+            on_news(News(stream, f"{error}; trying again in {pause:.1f} s", of_store=True))
             await asyncio.sleep(pause)
             continue
         if failed:
-            on_news(News(stream, "the store works again"))
+            on_news(News(stream, "the store works again", of_store=True))
         return done

@@ -50,7 +50,7 @@ class Jetstream2(Jetstream):
         self, url: str = DEFAULT_URL, *, backoff: Backoff | None = None, clock: Callable[[], datetime] = now
     ) -> None:
         self._url = url
-        host = urlsplit(self._address(FROM_NOW)).netloc
+        host = urlsplit(self._address(FROM_NOW)).netloc.rpartition("@")[2]  # passwords are not for names
         # Sequence numbers are one server's own: another's cursor would skip or repeat at will.
         super().__init__(SOURCE if host == urlsplit(DEFAULT_URL).netloc else f"{SOURCE}:{host}", backoff, clock)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
 from lindos.knowledge.streams.feeds import Feed
 from lindos.knowledge.streams.files import JsonLines
+from lindos.knowledge.streams.following import refuse_twice
 from lindos.knowledge.streams.hackernews import DEFAULT_URL as HACKERNEWS_URL
 from lindos.knowledge.streams.hackernews import HackerNews
 from lindos.knowledge.streams.jetstream1 import DEFAULT_URL as V1_URL
@@ -20,8 +21,8 @@ from lindos.knowledge.streams.mastodon import TOKEN, Mastodon
 from lindos.knowledge.streams.stream import Stream, StreamError
 
 SOURCES = {
-    "bluesky": "all of Bluesky, by Jetstream v2",
-    "bluesky-v1": "all of Bluesky, by Jetstream v1",
+    "bluesky": "all of Bluesky, by Jetstream v2 (bluesky:wss://HOST: by another server)",
+    "bluesky-v1": "all of Bluesky, by Jetstream v1 (or bluesky-v1:wss://HOST)",
     "mastodon:HOST": f"the public timeline of a Mastodon server; {TOKEN} holds a token of an account there",
     "feed:URL": "an RSS or Atom feed (an http address alone will do)",
     "hackernews": "Hacker News",
@@ -30,11 +31,22 @@ SOURCES = {
 """How sources are named, and what each is."""
 
 
+def parse_sources(texts: Sequence[str]) -> list[Stream]:
+    """The streams that words name, each another one. Raises StreamError."""
+    streams = [parse_source(text) for text in texts]
+    refuse_twice(streams)
+    return streams
+
+
 def parse_source(text: str, *, url: str | None = None, environment: Mapping[str, str] = os.environ) -> Stream:
     """The stream that a word names; `url` is another server that speaks the same. Raises StreamError."""
     kind, _, rest = text.strip().partition(":")
     if kind.lower() in ("http", "https"):
         kind, rest = "feed", text.strip()
+    if kind.lower() in ("bluesky", "bluesky-v1") and "://" in rest:
+        if url:
+            raise _placed(text)
+        url, rest = rest, ""
     make: Callable[[], Stream] | None = {
         ("bluesky", False): lambda: Jetstream2(url or V2_URL),
         ("bluesky-v1", False): lambda: Jetstream1(url or V1_URL),
@@ -46,8 +58,12 @@ def parse_source(text: str, *, url: str | None = None, environment: Mapping[str,
     if make is None:
         raise StreamError(_unknown(text, kind.lower()))
     if url and kind.lower() in ("feed", "file"):
-        raise StreamError(f"{text} says already where it is; --url is for sources that have a server of their own")
+        raise _placed(text)
     return make()
+
+
+def _placed(text: str) -> StreamError:
+    return StreamError(f"{text} says already where it is; --url is for sources that have a server of their own")
 
 
 def place_of(name: str, cursor: str) -> datetime | None:

@@ -51,6 +51,8 @@ class Counters:
     connected: bool = False
     at: datetime | None = None
     """The source's own time of the latest message."""
+    behind: float = 0.0
+    """How many seconds after the source's own time the latest batch was stored: much while it catches up."""
 
     def lag(self, now: datetime | None = None) -> float | None:
         """Seconds between the source's latest message and now; None before the first one."""
