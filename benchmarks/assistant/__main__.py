@@ -36,6 +36,8 @@ from lindos.assistant import Events
 from lindos.knowledge import Posts
 from lindos.storage import Database, database_location
 
+WIDTH = 180
+"""Columns of what is printed into a file."""
 FIRST_WORDS = 120
 """Words of an answer whose first one is waited for."""
 
@@ -111,6 +113,8 @@ async def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 def show(report: dict[str, Any]) -> None:
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDTH)
     console.print(f"{report['machine']}; {report['posts']:,} posts, {report['events']} events")
     if "first" in report:
         _show_rows(console, report["first"])

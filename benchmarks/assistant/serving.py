@@ -80,7 +80,8 @@ class Serving:
             self._process.wait(30)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.wait()
+        with self._process:  # closes its output, too
+            pass
 
 
 async def run(data: Path, words: int, pause: float) -> None:
