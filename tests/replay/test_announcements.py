@@ -111,7 +111,7 @@ def test_whatever_happens_in_whatever_order(seed, moves, kind, quorum):
 
 
 @pytest.mark.slow
-@settings(max_examples=300)
+@settings(max_examples=120)
 @given(st.integers(0, 2**32), st.integers(1, 30), st.sampled_from(KINDS), st.integers(1, 3))
 def test_whatever_happens_at_length(seed, moves, kind, quorum):
     rng = random.Random(seed)

@@ -95,10 +95,9 @@ def play_leaders(timeline: Timeline) -> tuple[Verdict, list[str]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("quorum", [1, 2])
-def test_every_row(states, quorum):
+def test_every_row(states):
     total = Verdict()
-    for state, found in states.items():
-        total.add(play(night(state, found, 7, quorum=quorum)))
+    for number, (state, found) in enumerate(states.items()):
+        total.add(play(night(state, found, 7, quorum=1 + number % 2)))
     assert total.gated >= 3406
     check(total)

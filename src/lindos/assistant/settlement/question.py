@@ -187,7 +187,7 @@ def _intent_about(folded: str, question: str, about: Sequence[Standing], past: b
         return "outcome"
     # Of a place alone people ask much else.
     asks = _ASKING.search(folded) or CORE.search(shape.text) or TURNS.search(shape.text) or _misspelt(folded)
-    bare = re.fullmatch(r"\W*(?:so|and|well|now|alors|et|donc)?(?:\W|ƥ|election|race|vote|the|in|of)*", shape.text)
+    bare = set(words(question)) <= own | _FILLING
     if any(standing.event.kind in _kinds(folded) for standing in about):
         return "outcome"
     if asks or bare or ANNOUNCING.search(folded) or _NAMELY.search(folded) or asks_of_the_world(question):
@@ -195,6 +195,7 @@ def _intent_about(folded: str, question: str, about: Sequence[Standing], past: b
     return "exercise" if _SKILL.search(folded) or _FIRST_PERSON.search(folded) else "other"
 
 
+_FILLING = frozenset(["so", "and", "well", "now", "alors", "et", "donc", "the", "in", "of", "election", "race", "vote"])
 _CAME_OUT = re.compile(
     r"\b(?:which|what|quel(?:le)?) (?:party|side|team|film|parti|camp|equipe)\b.{0,20}\b(?:won|wins|win|took|gagne|remporte|emporte)|\bhow did .{0,60}\bgo\b"
 )
