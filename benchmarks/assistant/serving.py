@@ -18,7 +18,7 @@ from benchmarks.assistant.world import reply
 from lindos.assistant import Sampling
 from lindos.assistant.scripted import ScriptedAnswer, ScriptedChatModel
 from lindos.server import Settings, listen, serve
-from lindos.server.run import address
+from lindos.server.run import address, settle
 from lindos.specs import Message
 
 
@@ -97,6 +97,7 @@ async def run(data: Path, words: int, pause: float) -> None:
         loop.call_soon_threadsafe(stop.set)
 
     def ready(_: object) -> None:
+        settle()
         print(json.dumps({"port": int(address(settings, listening).rpartition(":")[2])}), flush=True)
         threading.Thread(target=obey, daemon=True).start()
 

@@ -132,7 +132,7 @@ def run_server(source: Source, settings: Settings, listening: Any, *, log_reques
 
     from lindos.server import serve
     from lindos.server.following import public
-    from lindos.server.run import address
+    from lindos.server.run import address, settle
 
     if log_requests:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -150,6 +150,7 @@ def run_server(source: Source, settings: Settings, listening: Any, *, log_reques
 
     def ready(service: Any) -> None:
         progress.done(service.model.info)
+        settle()
         console.print("Ctrl-C ends it.")
 
     try:

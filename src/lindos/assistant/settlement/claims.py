@@ -22,9 +22,10 @@ from lindos.assistant.settlement.lexicon import (
     TURNS,
 )
 from lindos.assistant.settlement.linking import Link, line_of, link, places, year_range
-from lindos.assistant.settlement.names import COMMON, Cast, masked, words_of
+from lindos.assistant.settlement.names import Cast, masked
 from lindos.assistant.settlement.pending import long_ago, without_pending
 from lindos.assistant.settlement.standing import Standing
+from lindos.assistant.settlement.together import together
 from lindos.assistant.settlement.words import fold, plain, sentences, words, years
 
 Mode = Literal["strict", "watchful"]
@@ -69,29 +70,7 @@ class Scene:
     @cached_property
     def cast(self) -> Cast:
         """Everybody and every place that is known of any of the events."""
-        casts = [standing.cast for standing in self.standings]
-        everybody = Cast(
-            frozenset().union(*(cast.places for cast in casts)),
-            frozenset().union(*(cast.people for cast in casts)),
-            tuple(name for cast in casts for name in cast.names),
-            frozenset().union(*(cast.sources for cast in casts)),
-        )
-        return everybody.with_people(self.named)
-
-    def near(self, sentence: str) -> tuple[Standing, ...]:
-        """The events some word of whose casts stands in a sentence; seen from the others all its names are alike."""
-        found = {place for word in words_of(sentence) for place in self._by_word.get(word, ())}
-        return tuple(self.standings[place] for place in sorted(found))
-
-    @cached_property
-    def _by_word(self) -> dict[str, list[int]]:
-        places: dict[str, list[int]] = {}
-        for place, standing in enumerate(self.standings):
-            cast = standing.cast
-            # A common word is no name, whoever's place it belongs to.
-            for word in cast.people | ((cast.places | cast.sources) - COMMON):
-                places.setdefault(word, []).append(place)
-        return places
+        return together(self.standings).cast(self.named)
 
     @property
     def current(self) -> range:
@@ -257,7 +236,7 @@ def _fragments(text: str) -> str:
 def _watchful(sentence: str, scene: Scene) -> Reason | None:
     standings = scene.standings
     if language_of(sentence) != "other" and not _tells(without_pending(masked(sentence, Cast()).text)):
-        standings = scene.near(sentence)  # of all the others it is the same sentence, which tells nothing
+        standings = together(standings).near(sentence)  # of all the others it is the same sentence, which tells nothing
     for standing in standings:
         reason = _announces(sentence, standing, scene)
         if reason is not None:
