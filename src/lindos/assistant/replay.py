@@ -25,6 +25,8 @@ from lindos.specs import Message, SpecError
 from lindos.storage import Database
 
 ANSWER_TOKENS = 512
+HAPPENING = frozenset(("post", "edit", "delete", "event", "ask"))
+"""What happens at a time; lines that tell nothing of these are passed over."""
 
 
 class Clock:
@@ -68,7 +70,7 @@ async def replay_lines(lines: Iterable[Mapping[str, Any]], *, model: str | None 
         for number, line in enumerate(listed, 1):
             where = f"line {number}"
             if "at" not in line:
-                if number > 1 or "model" not in line:
+                if HAPPENING & line.keys():
                     raise SpecError(f"{where}: has no 'at', the time it happens")
                 continue
             clock.set(moment(line["at"], f"{where}: at"))
@@ -185,7 +187,7 @@ def moment(value: Any, where: str) -> datetime:
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """The lines of a JSONL file, empty ones left out. Raises SpecError that names the line which is none."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"{path}: cannot be read: {error}") from None
     lines = []

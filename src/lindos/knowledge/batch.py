@@ -7,7 +7,7 @@ dictionaries; what came of it is written back. Writers take the lock of the coun
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
 from typing import Any
@@ -31,6 +31,8 @@ from lindos.knowledge.records import (
 from lindos.knowledge.wordindex import WordIndex
 from lindos.storage.post_tables import AUTHORS, EARLY, POSTS, STATE, STATE_ID, STREAMS, TAKEDOWNS, VECTORS
 
+AT_ONCE = 250
+"""Texts whose words are taken apart while those before are written."""
 _ERASED = {"text": "", "links": ""}
 _CHANGING = ("text", "links", "language", "edited_at", "deleted_at")
 
@@ -104,11 +106,16 @@ class Batch:
         new = [piece.posts[key] for key in piece.new_posts]
         altered = [piece.posts[key] for key in piece.altered_posts]
         living = {row["id"]: row["text"] for row in new + altered if row["deleted_at"] is None}
-        # The database works while words are taken apart.
-        prepared, _ = await asyncio.gather(
-            asyncio.to_thread(self._index.prepare, living), self._write_posts(new, altered)
-        )
-        await self._index.add(self._connection, prepared)
+        await self._write_words(living, self._write_posts(new, altered))
+
+    async def _write_words(self, living: Mapping[int, str], writing: Awaitable[None]) -> None:
+        """Index texts, after `writing`: the database works while the words of the next ones are taken apart."""
+        ids = sorted(living)
+        for start in range(0, len(ids), AT_ONCE):
+            texts = {number: living[number] for number in ids[start : start + AT_ONCE]}
+            prepared, _ = await asyncio.gather(asyncio.to_thread(self._index.prepare, texts), writing)
+            writing = self._index.add(self._connection, prepared)
+        await writing
 
     async def _write_posts(self, new: list[Values], altered: list[Values]) -> None:
         await insert_rows(self._connection, POSTS, new)

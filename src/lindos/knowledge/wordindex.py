@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -79,11 +80,15 @@ class SqliteIndex:
             await connection.execute(text("DELETE FROM post_words WHERE rowid = :id"), rows)
 
     def prepare(self, texts: Mapping[int, str]) -> list[Any]:
-        return [(number, " ".join(words(texts[number]))) for number in sorted(texts)]
+        rows = [(number, " ".join(words(texts[number]))) for number in sorted(texts)]
+        return [json.dumps(rows, ensure_ascii=False)] if rows else []
 
     async def add(self, connection: AsyncConnection, prepared: list[Any]) -> None:
-        if prepared:
-            await connection.exec_driver_sql("INSERT INTO post_words (rowid, words) VALUES (?, ?)", prepared)
+        # One statement for all, during which Python is free for other work; row by row it is asked for each time.
+        pair = "json_extract(value, '$[0]'), json_extract(value, '$[1]')"
+        statement = f"INSERT INTO post_words (rowid, words) SELECT {pair} FROM json_each(?)"
+        for rows in prepared:
+            await connection.exec_driver_sql(statement, (rows,))
 
     def best(self, weights: Mapping[str, float], scope: Scope, now: int, limit: int) -> Select[Any]:
         # bm25 weighs words by itself; it is negative, the best the least.

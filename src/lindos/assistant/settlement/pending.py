@@ -58,6 +58,9 @@ _OPEN += [
     r"\b(?:plead(?:s|ed|ing)?|pled|plaid\w+)(?: \w+)? (?:not guilty|guilty|non coupable|coupable)\b",
     rf"\b(?:celui|celle) (?:qui (?:a|obtient|recueille|marque)|avec){_GAP}{{0,80}}",
 ]
+_CONDITION = re.compile(
+    r"\b(?:if|unless|should|si|s'|a moins qu')\s?(?:s?he|they|elle|ils?|elles)?\s(?:(?:were|was|is|are|be|etait|est|sont|ne soit) )?(?:convicted|found guilty|acquitted|elected|reconnue?s? coupables?|condamnee?s?|acquittee?s?|elue?s?)\b"
+)
 _TEMPLATES = [re.compile(pattern) for pattern in _OPEN]
 
 # What turns any of these into its opposite, or lets it speak of somebody after all.
@@ -71,7 +74,7 @@ _SPOILT = re.compile(
 def without_pending(masked: str) -> str:
     """The masked sentence without those of its parts that say, in so many words, that nothing is settled or how such
     things are settled; a part that names somebody, or speaks of somebody without a name, stays."""
-    rest = masked
+    rest = _CONDITION.sub(" … ", masked)
     for template in _TEMPLATES:
         rest = template.sub(_unless_spoilt, rest)
     return rest
@@ -104,7 +107,7 @@ _LIVE = re.compile(
     r"maintenant|ce soir|aujourd'hui|enfin|cette fois|cette annee|a l'instant|hier|actuellement|desormais|vient de|officiellement|est (?!ne)|sera)\b"
 )
 _PAST_YEAR = re.compile(
-    r"\b(?:in|of|the|during|for|back in|en|de|d'|des|du|lors de|circa|around|by|from|\()\s?(?:the |l'annee |early |late |mid-)?(?:19|20|1[0-8])\d\d\b|\b(?:19|20|1[0-8])\d\d's?\b(?= (?:election|race|vote|contest|final|runoff|edition|award|ceremony|trial|campaign|scrutin))"
+    r"\b(?:in|of|the|during|for|back in|en|de|d'|des|du|lors de|circa|around|by|from|\()\s?(?:the |l'annee |early |late |mid-)?(?:19|20|1[0-8])\d\d\b|(?:[:,]|\b(?:cup|coupe|monde|championship|final|finale|olympics)) ?(?:19|20|1[0-8])\d\d\b|\b(?:19|20|1[0-8])\d\d's?\b(?= (?:election|race|vote|contest|final|runoff|edition|award|ceremony|trial|campaign|scrutin))"
 )
 _SINCE = re.compile(
     r"\b(?:since|than in|unlike|like in|as in|after|depuis|comme en|contrairement)\b[^.]{0,25}\b(?:19|20|1[0-8])\d\d\b"
@@ -112,7 +115,7 @@ _SINCE = re.compile(
 _LONG_AGO = re.compile(
     r"\b(?:(?:two|three|four|five|six|seven|eight|ten|twelve|twenty|\d{1,3}|many|several|some) (?:years|decades|terms|elections|seasons|cycles) (?:ago|earlier|before)|"
     r"(?:a|an?other) (?:decade|century|generation) (?:ago|earlier)|previous(?:ly)?|in the past|historically|back then|at the time|"
-    r"(?:the |her |his |its )?(?:last|first|previous|earlier|prior) (?:election|term|time|race|campaign|contest|edition|ceremony)|in (?:antiquity|the middle ages|ancient \w+)|"
+    r"(?:the |her |his |its )?(?:(?:last|previous|earlier|prior) (?:election|term|time|race|campaign|contest|edition|ceremony)|first (?:election|term|race|campaign|contest|edition|ceremony))|in (?:antiquity|the middle ages|ancient \w+)|"
     r"il y a (?:\w+ )?(?:ans|annees|decennies|siecles)|a l'epoque|autrefois|jadis|precedente?s?|la derniere fois|par le passe|historiquement)\b"
 )
 
