@@ -179,10 +179,7 @@ def _intent_about(folded: str, question: str, about: Sequence[Standing], past: b
     harmless = harmless_intent(folded, shape.text, past=past, names=names)
     if harmless is not None:
         return harmless
-    named = any(
-        standing.event.kind != "election" or link(question, standing.event, standing.cast).strength > 1
-        for standing in about
-    )
+    named = any(link(question, standing.event, standing.cast).strength > 1 for standing in about)
     if named or names:
         return "outcome"
     # Of a place alone people ask much else.
@@ -274,7 +271,7 @@ _KINDS = {
     "verdict": r"verdict|trial|jury|guilty|convict\w*|acquit\w*|court|sentenc\w*|proces|coupable|condamn\w*|relaxe\w*|tribunal",
     "award": r"award\w*|prize|oscars?|grammys?|emmys?|nobel|golden \w+|best (?:picture|actor|actress|director|film|album|song)|pulitzer|booker|palme|cesars?|prix|laureate?",
     "match": r"match|game|cup|final|championship|league|series|super bowl|tournament|vs?|grand prix|medal|score|derby|coupe|finale|tournoi|championnat",
-    "death": r"died|dead|death|alive|passed away|mort|morte|decede\w*|deces|vivante?",
+    "death": r"funeral|obseques|funerailles|enterrement|died|dead|death|alive|passed away|mort|morte|decede\w*|deces|vivante?",
 }
 
 
