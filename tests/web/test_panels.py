@@ -95,7 +95,7 @@ def test_a_persona_is_chosen_by_keyboard(visit: Visit, given: Given):
         assert page.evaluate("document.activeElement.id") == "persona", "Escape hides the panel and no more"
         page.keyboard.press("Enter")
         page.keyboard.press("Tab")
-        assert not page.is_visible("#persona-panel"), "leaving hides it"
+        page.wait_for_selector("#persona-panel", state="hidden", timeout=20_000)  # leaving hides it
         visitor.ask("hello")
         assert given.assistant.asked[-1].persona == "regular"
 

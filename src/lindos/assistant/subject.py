@@ -30,12 +30,12 @@ def speaking_of(posts: Sequence[Post], subject: str) -> list[Post]:
     """The posts that have at least half as many words of the subject as the one that has most.
 
     A search ranks whatever has one of the words; what is quoted to somebody should be about what they asked. Posts that
-    were found by what they mean alone stay where no post has any of the words.
+    were found by what they mean alone have none of the words, and stay.
     """
     wanted = set(_telling(subject))
     shares = [len(wanted & set(words(post.text))) for post in posts]
     most = max(shares, default=0)
-    return [post for post, share in zip(posts, shares, strict=True) if 2 * share >= most]
+    return [post for post, share in zip(posts, shares, strict=True) if 2 * share >= most or not share]
 
 
 def _telling(text: str) -> list[str]:
