@@ -20,8 +20,9 @@ from lindos.assistant.model import ChatModel, writes_itself
 from lindos.assistant.persona import DEFAULT_LANGUAGE, Persona
 from lindos.assistant.policy import Policy
 from lindos.assistant.settlement import Events, Scene, Topic, is_yes_no, passes, topic_of
+from lindos.assistant.settlement.event import RECENT
 from lindos.assistant.settlement.names import masked
-from lindos.assistant.settlement.question import RECENT, asks_of_the_world, names_in_question, tells_of
+from lindos.assistant.settlement.question import asks_of_the_world, names_in_question, tells_of
 from lindos.assistant.settlement.standing import Standing
 from lindos.assistant.settlement.wording import Told, tell, tell_undeclared
 from lindos.assistant.subject import speaking_of, subject_of
@@ -142,6 +143,7 @@ class Assistant:
         subject = subject_of(ask.question)
         query = PostQuery(
             text=subject,
+            meaning=ask.question,
             since=wish.since,
             until=wish.until or now,
             authors=wish.authors,

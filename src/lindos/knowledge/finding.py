@@ -35,6 +35,8 @@ class PostQuery:
 
     text: str = ""
     """Empty: the latest posts."""
+    meaning: str = ""
+    """What is meant, in a whole sentence, where `text` has only some of its words; empty: `text`."""
     since: datetime | None = None
     """Seen at or after this."""
     until: datetime | None = None
@@ -158,7 +160,9 @@ class Search:
         best = await self._by_words(query, now)
         if self._meaning is not None:
             scope = _scope(query, _AUTHOR)
-            alike = await self._meaning.nearest(self._connection, query.text, scope, now, self._enough(query))
+            alike = await self._meaning.nearest(
+                self._connection, query.meaning or query.text, scope, now, self._enough(query)
+            )
             best = _fused(best, _ordered(alike, query))
         return [Hit(post_of(row), score) for score, row in best[: query.limit]]
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from lindos.assistant.settlement.lexicon import GAME
 from lindos.assistant.settlement.names import Cast, Masked, _trimmed, masked, same_name
-from lindos.assistant.settlement.words import fold, plain, sentences, words, years
+from lindos.assistant.settlement.words import fold, is_loud, plain, sentences, words, years
 
 _ADVERB = (
     r"(?:officially|now|just|narrowly|comfortably|clearly|also|again|duly|formally|finally|has|have|had|been|was|were|is|will be|easily|decisively|"
@@ -188,9 +188,7 @@ def read_statement(sentence: str, kind: str, cast: Cast, current: range) -> str 
 
 def _spoken(sentence: str) -> str:
     """A headline all in capitals as one whose capitals tell names."""
-    letters = [c for c in sentence if c.isalpha()]
-    loud = len(letters) > 8 and sum(c.isupper() for c in letters) > 0.7 * len(letters)
-    return sentence.title() if loud else sentence
+    return sentence.title() if is_loud(sentence) else sentence
 
 
 _PROJECTION = re.compile(

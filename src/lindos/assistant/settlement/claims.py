@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cached_property, lru_cache
 from typing import Literal
 
 from lindos.assistant.settlement.calls import read_statement, same_outcome
+from lindos.assistant.settlement.event import RECENT
 from lindos.assistant.settlement.language import language_of
 from lindos.assistant.settlement.lexicon import (
     ANONYMOUS,
@@ -30,9 +31,6 @@ from lindos.assistant.settlement.words import fold, plain, sentences, words, yea
 
 Mode = Literal["strict", "watchful"]
 """strict: the question wants to know how an event came out; watchful: it wants something else."""
-
-RECENT = timedelta(days=60)
-"""How long after its end an event that is not settled is still a live one."""
 
 Reason = Literal["unsettled", "contradicted", "language"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -30,6 +30,8 @@ def _trimmed(value: Any) -> Any:
     return "" if value is None else value
 
 
+RECENT = timedelta(days=60)
+"""How long after its end an event that is not settled is still a live one, and what "the election" means."""
 EVENT_ID = r"^[^\x00-\x20/\x7f]+( [^\x00-\x20/\x7f]+)*$"
 LONGEST_ID = 128
 """In characters."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from lindos.assistant.settlement.event import Event
-from lindos.assistant.settlement.words import fold, plain, word_list, words
+from lindos.assistant.settlement.words import fold, is_loud, plain, word_list, words
 
 _TOKEN = re.compile(r"[^\W_]+(?:['’\-–][^\W_]+)*")
 _VERSUS = re.compile(
@@ -183,8 +183,7 @@ _ORDINARY = COMMON | _PARTICLES
 
 def _is_loud(tokens: list[_Token]) -> bool:
     """Whether a text is written in capitals altogether, which then tell nothing."""
-    letters = "".join(token.shown for token in tokens if token.shown.isalpha())
-    return len(letters) > 8 and sum(c.isupper() for c in letters) > 0.7 * len(letters)
+    return is_loud("".join(token.shown for token in tokens if token.shown.isalpha()))
 
 
 def _name_end(tokens: list[_Token], index: int, cast: Cast, loud: bool, text: str) -> int:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from difflib import get_close_matches
 from typing import Literal
 
+from lindos.assistant.settlement.event import RECENT
 from lindos.assistant.settlement.harmless import (
     ANNOUNCING,
     EVER,
@@ -28,9 +29,6 @@ from lindos.assistant.settlement.standing import Standing
 from lindos.assistant.settlement.words import fold, plain, words, years
 
 Intent = Literal["outcome", "history", "fiction", "translation", "explanation", "exercise", "other"]
-
-RECENT = timedelta(days=60)
-"""How long after its end an event is still what "the election" means."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +164,7 @@ def _intent(folded: str, question: str, about: Sequence[Standing], past: bool) -
         return "outcome" if CORE.search(folded) or _ASKING.search(folded) else "other"
     if _EXPLANATION.search(folded):
         came_out = _kinds(folded) and _CAME_OUT.search(folded) and not _GENERIC_RULE.search(folded)
-        return "outcome" if came_out or _about_somebody(shape.text, folded, about) else "explanation"
+        return "outcome" if came_out or _asks_how_it_came_out(folded) else "explanation"
     asks = _ASKING.search(folded) or CORE.search(shape.text) or _misspelt(folded)
     lone = re.fullmatch(r"\W*(?:so|and|well|now|alors|et|donc)\W*@0\W*\?", shape.text)
     return "outcome" if asks or lone else "other"
@@ -200,9 +198,6 @@ _FILL_IN = re.compile(
     r"\b(?:fill in|fill the|complete (?:the|this)|insert the|finish (?:the|this) sentence|complete\w* la phrase|termine\w* la phrase)\b|___"
 )
 _COMPLETE = re.compile(_FILL_IN.pattern + r"|…|\.\.\.")
-_WHO_WON = re.compile(
-    r"\b(?:who|qui)\b.{0,20}\b(?:won|wins|has won|elected|gagne\w*|elue?|emporte\w*|remporte\w*)\b|\bthe winner of\b|\ble vainqueur de\b"
-)
 _WHO_IS = re.compile(
     r"^\W*(?:so |and |et )?(?:who|qui)(?: is| are| was|'s| est| sont| etait) (?:@\d+|the candidates?|les candidats?)(?: (?:and|et) @\d+)?\W*$"
 )
@@ -237,25 +232,18 @@ _GENERIC_RULE = re.compile(
 )
 
 
-def _about_somebody(text: str, folded: str, about: Sequence[Standing]) -> bool:
-    """Whether what looks like a question for an explanation asks how something came out all the same."""
+def _asks_how_it_came_out(folded: str) -> bool:
+    """Whether what looks like a question for an explanation, about no event of the register, asks how something came
+    out all the same."""
     if _GENERIC_RULE.search(folded) or re.search(r"\bdifferences? (?:between|entre)\b", folded):
         return False
-    if "@" not in text and not re.match(r"\W*(?:who|which|qui|quel)", folded):
-        text = without_pending(text)
     if re.search(
         r"\b(?:how (?:is|are|did|was|were)|what(?:'s| is| was)?|comment|quel(?:le)? est)\b.{0,40}\b(?:going|doing|do\b|looking|end|turn out|come out|status|state of play|latest|result|score|outcome|verdict|winner|call|standing|resultat|vainqueur|finie?|en est|se passe|passee?)",
         folded,
     ):
         return not re.search(r"\bwhat (?:does|do) (?:the|a|an)\b", folded)
-    live = about or (_kinds(folded) and NOWADAYS.search(folded))
-    if live and re.search(r"\b(?:summari[sz]e|resume|recap|tonight|ce soir|soiree)\b", folded):
-        return True
-    return (
-        bool(about)
-        and bool(CORE.search(text) or (TURNS.search(text) and "@" in text))
-        and ("@" in text or bool(re.search(r"\b(?:who|which|qui|quel(?:le)?)\b", folded)))
-    )
+    live = _kinds(folded) and NOWADAYS.search(folded)
+    return bool(live and re.search(r"\b(?:summari[sz]e|resume|recap|tonight|ce soir|soiree)\b", folded))
 
 
 def _after_command(folded: str) -> str:

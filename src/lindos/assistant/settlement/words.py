@@ -87,6 +87,12 @@ def visible_words(text: str) -> list[str]:
     return _WORD.findall(plain(text))
 
 
+def is_loud(text: str) -> bool:
+    """Whether a text is written in capitals altogether."""
+    letters = [c for c in text if c.isalpha()]
+    return len(letters) > 8 and sum(c.isupper() for c in letters) > 0.7 * len(letters)
+
+
 def without_citations(text: str) -> tuple[str, tuple[int, ...]]:
     """The text without marks like [1], and the numbers they had."""
     numbers = tuple(int(number) for number in _CITE.findall(text))
