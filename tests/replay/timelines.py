@@ -164,7 +164,10 @@ class Timeline:
             author = self.rng.choice((f"user{self.rng.randint(1, 999)}.example", *self.sources))
             old = template in posts.OTHER_YEAR and self.rng.random() < 0.5
             created = self.now - timedelta(days=4 * 365) if old else None
-            self.post(author, template.format(**self.race.words(side)), created=created)
+            said = self.race.words(side)
+            if self.race.kind in ("verdict", "death"):
+                said["X"] = self.race.office  # somebody on trial speaks, not a verdict
+            self.post(author, template.format(**said), created=created)
 
     def _odd_time(self) -> datetime:
         shift = self.rng.choice((0, 0, -4 * 365 * 24, -30, 2, 26, 24 * 365))
