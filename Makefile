@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 PIP_ARGS ?=
+# Processes that tests run in, whole files each; one takes about 1.2 GB.
+WORKERS ?= 2
 BIN := $(VENV)/bin
 # What an installed Lindos was made from, besides Python files, which are used where they stand.
 BUILT_FROM := pyproject.toml constraints.txt $(wildcard src/lindos/kernels/native/*)
@@ -12,10 +14,10 @@ chat: $(VENV)/.installed
 	@$(BIN)/lindos chat
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 test-slow: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m "slow and not gpu and not peers" --timeout 1800
+	$(BIN)/python -m pytest -m "slow and not gpu and not peers" --timeout 1800 -n $(WORKERS) --dist loadfile
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -31,9 +31,12 @@ ARGUMENTS = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium; tests that want it are skipped without it, unless nothing may be skipped."""
+    """Chromium; tests that want it are skipped without it, unless nothing may be skipped.
+
+    One a file: while it is there its event loop runs, and tests elsewhere cannot run one of their own.
+    """
     path = os.environ.get("LINDOS_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:
         words = "Chromium is not installed; put it on the PATH, or name it in LINDOS_CHROMIUM"
