@@ -107,6 +107,22 @@ def test_an_edit_that_comes_before_its_post_wins(location: Location):
     on_store(location, work)
 
 
+def test_early_edits_of_several_posts_stay_apart(location: Location):
+    """One known from the database beside one that is new."""
+
+    async def work(posts: Posts) -> None:
+        await posts.apply([Edited("u:1", "one", at(5), language="en")])
+        await posts.apply([Edited("u:1", "one more", at(6)), Edited("u:2", "two words", at(6), language="en")])
+        await posts.apply([Deleted("u:3", at(6)), Edited("u:2", "two more", at(7))])
+        await posts.apply([post(f"u:{n}", "as it read", n) for n in (1, 2, 3)])
+        found = await posts.get(["u:1", "u:2", "u:3"])
+        assert [found[uri].text for uri in found] == ["one more", "two more", ""]
+        assert [(found[uri].language, found[uri].links) for uri in ("u:1", "u:2")] == [("en", ())] * 2
+        assert uris(await posts.search(PostQuery("more"))) == ["u:2", "u:1"]
+
+    on_store(location, work)
+
+
 @pytest.mark.parametrize("together", [True, False])
 def test_what_is_deleted_before_it_comes_stays_deleted(location: Location, together: bool):
     changes = [
@@ -168,6 +184,19 @@ def test_a_takedown_takes_all_an_author_wrote_and_not_what_comes_later(location:
         assert await posts.apply([gone]) == Applied(), "a stream that says it again does not mean what came since"
         assert await posts.apply([replace(gone, at=at(30)), TakenDown("did:plc:nobody", at(30))]) == Applied(deleted=1)
         assert await posts.count() == 1
+
+    on_store(location, work)
+
+
+def test_a_takedown_of_somebody_unknown_is_known_again(location: Location):
+    changes = [TakenDown("did:plc:ann", at(1)), TakenDown("did:plc:bob", at(1)), post("u:1", "since then", 2)]
+
+    async def work(posts: Posts) -> None:
+        assert await posts.apply(changes) == Applied(created=1)
+        assert await posts.apply(changes) == Applied(repeated=1)
+        assert await posts.count() == 1
+        assert await posts.apply([post("u:2", "first words", 3, author="did:plc:bob")]) == Applied(created=1)
+        assert uris(await posts.by(["did:plc:bob"], since=NOON)) == ["u:2"]
 
     on_store(location, work)
 

@@ -13,7 +13,8 @@ import pytest
 
 from lindos.cli.main import main
 from lindos.cli.posts_telling import _harmless, _time
-from lindos.knowledge.streams import SOURCES, StreamError, parse_source, place_of
+from lindos.knowledge.streams import SOURCES, Stream, StreamError, parse_source, parse_sources, place_of
+from lindos.knowledge.streams.mastodon import TOKEN, Mastodon
 from tests.knowledge.test_stream_files import line
 
 
@@ -103,6 +104,8 @@ def test_what_is_imported_is_found_and_exported_and_imported_again(posts: Run, t
         (["follow", "hackernews", "hackernews"], "named twice"),
         (["follow", "file:/nowhere/posts.jsonl"], "No such file"),
         (["search", "--since", "tomorrow"], "is no time"),
+        (["search", "--since", "800000d"], "is no time"),
+        (["follow", "bluesky:wss://a..b"], "no address of a Jetstream"),
         (["search", "--since", "9999-12-31T23:59:59-12:00"], "is no time"),
         (["import", "/nowhere.jsonl"], "there is no file '/nowhere.jsonl'"),
     ],
@@ -151,6 +154,22 @@ def test_every_source_is_made_of_its_word(tmp_path: Path):
     for word in ("", "bluesky:x", "hackernews:5", "feed:", "file:", ":", "mastodon:"):
         with pytest.raises(StreamError, match="there is no source"):
             parse_source(word, environment={})
+
+
+def test_a_token_is_for_one_server(monkeypatch: pytest.MonkeyPatch):
+    def told(source: Stream) -> dict[str, str]:
+        assert isinstance(source, Mastodon)
+        return source._bearer
+
+    both = ["mastodon:a.example", "mastodon:b.example"]
+    monkeypatch.setenv(TOKEN, "secret")
+    assert told(parse_sources(both[:1])[0]) == {"Authorization": "Bearer secret"}
+    with pytest.raises(StreamError, match=r"a\.example=TOKEN b\.example=TOKEN"):
+        parse_sources(both)
+    monkeypatch.setenv(TOKEN, "b.example=two== c.example=three")
+    assert [told(source) for source in parse_sources(both)] == [{}, {"Authorization": "Bearer two=="}]
+    monkeypatch.delenv(TOKEN)
+    assert [told(source) for source in parse_sources(both)] == [{}, {}]
 
 
 def test_places_tell_times_where_cursors_do():

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -138,6 +139,18 @@ def test_filters_hold_for_meaning_too(location: Location):
         assert await found(authors=("a1.example",), until=at(4)) == {"u:1", "u:3"}
         assert await found(excluded_authors=("a1.example", "a0.example")) == set()
         assert len(await posts.search(PostQuery("ship", limit=7))) == 7
+
+    on_meaning(location, work)
+
+
+def test_what_an_author_says_is_found_however_much_others_say_of_it(location: Location):
+    async def work(posts: Posts, meaning: Meaning) -> None:
+        others = [post(f"u:{n}", "a boat", n + 1, author="loud") for n in range(700)]
+        await posts.apply([post("mine", "the vessel left", 0, author="harbour.example"), *others])
+        await all_of(meaning)
+        asked = PostQuery("when does the ship leave?", authors=("harbour.example",), limit=8)
+        assert uris(await posts.search(asked)) == ["mine"]
+        assert await posts.search(replace(asked, authors=("nobody.example",))) == []
 
     on_meaning(location, work)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,25 @@ def test_times_authors_and_languages_are_kept_to(location: Location):
         assert await found(language="EN", until=at(6)) == {0, 1, 3, 4}
         assert await found(language="en-GB") == set(range(1, 30, 3))
         assert await found(language="e") == await found(language="%") == await found(language="\x00\ud800") == set()
+
+    on_store(location, work)
+
+
+@pytest.mark.parametrize("few", [0, 1000])
+def test_an_author_of_few_posts_is_searched_as_one_of_many(location: Location, few: int, monkeypatch):
+    """Read one by one or found by words, it is the same; common words find what is theirs, however old."""
+    monkeypatch.setattr("lindos.knowledge.finding.FEW", few)
+    loud = [post(f"u:{n}", f"good people have time {n}", n, author="loud") for n in range(300)]
+    own = [post(f"own:{n}", text, n, author="desk.example") for n, text in enumerate(("good time", "xyl", "people"))]
+
+    async def work(posts: Posts) -> None:
+        await posts.apply([*own, *loud, post("gone", "good people", 5, author="desk.example"), Deleted("gone", at(6))])
+        query = PostQuery("good people time xyl", authors=("desk.example",))
+        assert set(uris(await posts.search(query))) == {"own:0", "own:1", "own:2"}
+        assert uris(await posts.search(replace(query, since=at(1), until=at(2)))) == ["own:1"]
+        assert await posts.search(replace(query, language="fr")) == []
+        assert await posts.search(replace(query, text="absent")) == []
+        assert await posts.search(replace(query, excluded_authors=("desk.example",))) == []
 
     on_store(location, work)
 

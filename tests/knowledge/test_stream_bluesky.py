@@ -129,11 +129,15 @@ def test_accounts_take_their_posts_with_them_and_renames_are_told():
 
     for status in ("deactivated", "takendown", "suspended", "deleted"):
         assert told("account", {"active": False, "status": status}) == (TakenDown(DID, AT),)
-    assert told("account", {"active": False, "status": "throttled"}) == ()
+    for status in ("of a later protocol", None):
+        assert told("account", {"active": False, "status": status}) == (TakenDown(DID, AT),)
+    assert told("account", {"active": False}) == (TakenDown(DID, AT),)
+    for status in ("throttled", "desynchronized"):
+        assert told("account", {"active": False, "status": status}) == ()
     assert told("account", {"active": True}) == ()
     assert told("identity", {"did": DID, "handle": "Desk.Example"}) == (Renamed(DID, "desk.example", AT),)
     assert told("identity", {"did": DID}) == ()
-    assert told("identity", {"did": DID, "handle": "handle.invalid"}) == ()
+    assert told("identity", {"did": DID, "handle": "handle.invalid"}) == (Renamed(DID, "", AT),)
 
 
 @pytest.mark.parametrize(

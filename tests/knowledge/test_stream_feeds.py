@@ -20,8 +20,8 @@ from lindos.knowledge.streams import StreamError
 from lindos.knowledge.streams.backoff import Backoff
 from lindos.knowledge.streams.entries import read_feed
 from lindos.knowledge.streams.feeds import REMEMBERED, Feed
-from lindos.knowledge.streams.fetch import MAX_BODY, MAX_WAIT, retry_after
-from lindos.knowledge.streams.stream import MalformedError
+from lindos.knowledge.streams.fetch import MAX_BODY, MAX_WAIT, client, fetch, retry_after
+from lindos.knowledge.streams.stream import LostError, MalformedError
 from tests.knowledge.servers.memory import Memory, follow_until
 from tests.knowledge.servers.web import Answer, Asked, Web
 
@@ -136,6 +136,73 @@ def test_where_it_has_moved_for_good_it_is_asked_from_then_on():
     assert sum("has moved to" in text for text in news) == 1
     assert store.posts()[0].author == "127.0.0.1"
     served(handle, lambda store, feed, web: len(store.told) == 1)
+
+
+def test_where_it_has_moved_to_nothing_it_is_asked_at_home_again():
+    """A stray redirect to a page that is no feed, and a new home that is gone later."""
+    turn = iter(range(10**6))
+
+    def handle(asked: Asked) -> Answer:
+        number = next(turn)
+        if asked.path == "/feed.xml" and number < 7:
+            return Answer(status=301, headers={"Location": "/login.html" if number < 2 else "/new.xml"})
+        if asked.path == "/login.html":
+            return Answer(b"<html>Log in</html>")
+        return Answer(status=404) if number > 4 and asked.path == "/new.xml" else Answer(rss(item(number)))
+
+    store, _, web, _ = served(handle, lambda store, feed, web: len(web.asked) > 12)
+    asked = [asked.path for asked in web.asked]
+    assert asked[:5] == ["/feed.xml", "/login.html", "/feed.xml", "/new.xml", "/new.xml"]
+    assert set(asked[9:]) == {"/feed.xml"}
+    assert len(store.posts()) > 4
+
+
+def test_nothing_tells_what_whoever_follows_it_keeps_secret():
+    first, second = (Feed(f"https://ann:secret@h.example/feed.xml?key={key}") for key in ("K1", "K2"))
+    told = "".join([first.name, first.uri_of("tag:1"), first.host, first.address])
+    assert not [secret for secret in ("secret", "K1", "ann") if secret in told]
+    assert first.name.startswith("feed:https://h.example/feed.xml")
+    assert first.name != second.name
+    assert first.uri_of("tag:1") != second.uri_of("tag:1")
+    assert Feed("https://h.example/feed.xml").name == "feed:https://h.example/feed.xml"
+
+    async def main() -> None:
+        async with client() as http:
+            await fetch(http, "http://ann:secret@127.0.0.1:1/feed.xml?key=K")
+
+    with pytest.raises(LostError) as raised:
+        asyncio.run(main())
+    assert "secret" not in str(raised.value)
+
+
+def test_entries_without_ids_are_told_apart():
+    home = "https://h.example/"
+    alike = [{"title": title, "link": home} for title in ("first", "second")]
+    alone = {"title": "third", "link": f"{home}3"}
+    one, two, three = read_feed(rss(*alike, alone), "application/rss+xml", home)
+    assert one.id != two.id
+    assert three.id == f"{home}3"
+    store, _, _, _ = served(lambda asked: Answer(rss(*alike)), lambda store, feed, web: len(web.asked) > 4)
+    assert sorted(post.text for post in store.posts()) == ["first", "second"]
+    assert len(store.told) == 2
+
+
+def test_of_two_entries_with_one_id_the_first_counts():
+    body = rss(item(1, "new"), item(1, "old"))
+    store, _, _, _ = served(lambda asked: Answer(body), lambda store, feed, web: len(web.asked) > 4)
+    assert [post.text for post in store.posts()] == ["new"]
+    assert len(store.told) == 1
+
+
+def test_an_answer_without_a_body_may_say_how_it_is_packed():
+    def handle(asked: Asked) -> Answer:
+        headers = {"ETag": '"v1"', "Content-Encoding": "gzip"}
+        if asked.headers.get("if-none-match"):
+            return Answer(status=304, headers=headers)
+        return Answer(gzip.compress(rss(item(1))), headers=headers)
+
+    _, feed, _, _ = served(handle, lambda store, feed, web: len(web.asked) > 3)
+    assert (feed.counters.malformed, feed.counters.reconnects) == (0, 0)
 
 
 def test_where_it_is_for_now_it_is_asked_anew_each_time():

@@ -47,6 +47,12 @@ def spoiled(draw: st.DrawFn) -> bytes:
     return body
 
 
+def read_events(chunks: list[bytes]) -> None:
+    """However the bytes are cut, the events are the same."""
+    apart, whole = EventReader(), EventReader()
+    assert [event for chunk in chunks for event in apart.feed(chunk)] == list(whole.feed(b"".join(chunks)))
+
+
 PARSERS: dict[str, tuple[st.SearchStrategy[Any], Callable[[Any], Any]]] = {
     "v1": (mutated(V1), lambda text: check(Jetstream1()._reader("")(read_json(text)).changes)),
     "v2": (mutated(V2), lambda text: check(Jetstream2()._reader("")(read_json(text)).changes)),
@@ -54,7 +60,7 @@ PARSERS: dict[str, tuple[st.SearchStrategy[Any], Callable[[Any], Any]]] = {
     "statuses": (mutated(STATUSES), lambda text: check(status_changes("a", read_json(text), SEEN, Counters()))),
     "feeds": (spoiled(), lambda body: check_entries(read_feed(body, "application/rss+xml", "https://h.example/"))),
     "html": (st.text(alphabet="<>&/!-[]='\"apbr#;x0 \n\x00", max_size=80), html_text),
-    "events": (st.lists(st.binary(max_size=60)), lambda chunks: [EventReader().feed(chunk) for chunk in chunks]),
+    "events": (st.lists(st.binary(max_size=60) | st.text("\r\n:da ", max_size=9).map(str.encode)), read_events),
 }
 
 

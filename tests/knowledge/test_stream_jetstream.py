@@ -166,21 +166,65 @@ def test_without_a_time_version_2_goes_on_from_now():
     asyncio.run(main())
 
 
-def test_a_cursor_of_another_archive_is_a_gap():
+def test_where_numbers_are_others_version_2_goes_on_by_the_time():
     async def main() -> None:
         async with Jetstream() as server:
             server.create(ALICE, "a", "x")
             store, stream, news = Memory(), Jetstream2(server.url, backoff=quick()), []
-            store.places[stream.name] = "999999999 1783175888085434"
+            time_us = server.log[0].time_us
+            store.places[stream.name] = f"999999999 {time_us}"
+            await follow_until(store, [stream], lambda: "a" in store.texts(), news)
+            assert stream.counters.gaps == 0
+            assert server.asked[1]["cursor"] == [str(time_us - 5_000_000)]
+            assert store.places[stream.name] == f"{server.log[0].seq} {time_us}"
+            assert any("others than before" in text for text in news)
+
+    asyncio.run(main())
+
+
+def test_where_numbers_are_others_and_no_time_is_known_there_is_a_gap():
+    async def main() -> None:
+        async with Jetstream() as server:
+            server.create(ALICE, "a", "x")
+            store, stream, news = Memory(), Jetstream2(server.url, backoff=quick()), []
+            store.places[stream.name] = "999999999"
             waiting = asyncio.create_task(follow_until(store, [stream], lambda: "b" in store.texts(), news))
-            while not server.subprotocols:
+            while len(server.subprotocols) < 2:
                 await asyncio.sleep(0.01)
             server.create(ALICE, "b", "x")
             await waiting
+            assert list(store.texts()) == ["b"]
             assert stream.counters.gaps == 1
-            assert store.places[stream.name].startswith("200 ")
 
     asyncio.run(main())
+
+
+def test_a_time_that_version_2_keeps_no_more_is_a_gap_though_no_number_was_given():
+    """As after the first connection, when no message has come yet."""
+
+    async def main() -> None:
+        async with Jetstream() as server:
+            for n in range(20):
+                server.create(ALICE, f"p{n}", "x")
+            server.kept = 10
+            store, stream = Memory(), Jetstream2(server.url, backoff=quick())
+            store.places[stream.name] = str(server.log[4].time_us)
+            await follow_until(store, [stream], lambda: "p19" in store.texts())
+            assert stream.counters.gaps == 1
+
+    asyncio.run(main())
+
+
+def test_version_1_goes_back_as_far_as_ever_after_an_outage():
+    stream = Jetstream1("ws://127.0.0.1:1", backoff=quick())
+
+    async def main() -> None:
+        store = Memory()
+        store.places[stream.name] = str(10**15)
+        await follow_until(store, [stream], lambda: stream.counters.reconnects >= 8)
+
+    asyncio.run(main())
+    assert f"cursor={10**15 - REWIND}" in stream._address(str(10**15))
 
 
 def test_version_1_that_silently_begins_later_is_found_out():

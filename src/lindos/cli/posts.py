@@ -47,17 +47,17 @@ def follow(
     """Follow sources until Ctrl-C; the next time they go on where they were left.
 
     SOURCE is `bluesky`, `bluesky-v1` (by another server: `bluesky:wss://HOST`), `mastodon:HOST` (with a token in
-    LINDOS_MASTODON_TOKEN), `feed:URL` or a plain http address, `hackernews`, or `file:PATH`. Several are followed
-    together.
+    LINDOS_MASTODON_TOKEN, for several `HOST=TOKEN HOST=TOKEN`), `feed:URL` or a plain http address, `hackernews`, or
+    `file:PATH`. Several are followed together.
     """
     from lindos.cli.posts_telling import Telling
-    from lindos.knowledge.streams import StreamError, parse_source
+    from lindos.knowledge.streams import StreamError, parse_source, parse_sources
     from lindos.knowledge.streams import follow as run
 
     if url is not None and len(sources) > 1:
         raise PostsError("--url says where one source is; give one source with it")
     try:
-        streams = [parse_source(source, url=url) for source in sources]
+        streams = [parse_source(sources[0], url=url)] if url else parse_sources(sources)
     except StreamError as error:
         raise PostsError(str(error)) from None
     console = Console(stderr=True, highlight=False)
@@ -173,6 +173,18 @@ def status(data: Data = None) -> None:
     _run(main())
 
 
+@app.command()
+def compact(data: Data = None) -> None:
+    """Bring the index of words into order, and what deleted posts left in it off the disk. Takes seconds."""
+
+    async def main() -> None:
+        async with _store(data) as posts:
+            await posts.compact()
+            Console(highlight=False).print(f"{await posts.count():,} posts are in order.")
+
+    _run(main())
+
+
 @asynccontextmanager
 async def _store(data: Path | None, *, meaning: bool = False) -> AsyncIterator[Posts]:
     from lindos.knowledge import Posts
@@ -221,9 +233,9 @@ def _moment(text: str | None, option: str) -> datetime | None:
     if text is None:
         return None
     ago = re.fullmatch(r"(\d{1,6})([mhdw])", text.strip())
-    if ago:
-        return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
     try:
+        if ago:
+            return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
         at = datetime.fromisoformat(text.strip())
         return (at.replace(tzinfo=UTC) if at.tzinfo is None else at).astimezone(UTC)
     except (ValueError, OverflowError):

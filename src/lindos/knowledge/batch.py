@@ -7,7 +7,7 @@ dictionaries; what came of it is written back. Writers take the lock of the coun
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
 from typing import Any
@@ -31,8 +31,6 @@ from lindos.knowledge.records import (
 from lindos.knowledge.wordindex import WordIndex
 from lindos.storage.post_tables import AUTHORS, EARLY, POSTS, STATE, STATE_ID, STREAMS, TAKEDOWNS, VECTORS
 
-AT_ONCE = 250
-"""Texts whose words are taken apart while those before are written."""
 _ERASED = {"text": "", "links": ""}
 _CHANGING = ("text", "links", "language", "edited_at", "deleted_at")
 
@@ -106,16 +104,9 @@ class Batch:
         new = [piece.posts[key] for key in piece.new_posts]
         altered = [piece.posts[key] for key in piece.altered_posts]
         living = {row["id"]: row["text"] for row in new + altered if row["deleted_at"] is None}
-        await self._write_words(living, self._write_posts(new, altered))
-
-    async def _write_words(self, living: Mapping[int, str], writing: Awaitable[None]) -> None:
-        """Index texts, after `writing`: the database works while the words of the next ones are taken apart."""
-        ids = sorted(living)
-        for start in range(0, len(ids), AT_ONCE):
-            texts = {number: living[number] for number in ids[start : start + AT_ONCE]}
-            prepared, _ = await asyncio.gather(asyncio.to_thread(self._index.prepare, texts), writing)
-            writing = self._index.add(self._connection, prepared)
-        await writing
+        await self._write_posts(new, altered)
+        # Before, not while the database works: both want Python's lock, and hand it over at every row.
+        await self._index.add(self._connection, await asyncio.to_thread(self._index.prepare, living))
 
     async def _write_posts(self, new: list[Values], altered: list[Values]) -> None:
         await insert_rows(self._connection, POSTS, new)
@@ -123,12 +114,15 @@ class Batch:
         await self._forget([row["id"] for row in altered])
 
     async def _take_down(self, changes: Sequence[TakenDown]) -> None:
-        authors = await rows_by_key(self._connection, AUTHORS, {key_of(change.author) for change in changes})
-        for change in changes:
-            author = authors.get(key_of(change.author))
-            if author is None or await self._is_repeated(author["id"], change):
+        # Somebody never met is written down, too: the stream may say it again after their first post.
+        piece = _Piece(self._counters)
+        piece.authors = await rows_by_key(self._connection, AUTHORS, {key_of(change.author) for change in changes})
+        authors = [piece.authors[piece.author(change.author)]["id"] for change in changes]
+        await insert_rows(self._connection, AUTHORS, [piece.authors[key] for key in piece.new_authors])
+        for author, change in zip(authors, changes, strict=True):
+            if await self._is_repeated(author, change):
                 continue
-            statement = select(POSTS.c.id).where(POSTS.c.author_id == author["id"], POSTS.c.deleted_at.is_(None))
+            statement = select(POSTS.c.id).where(POSTS.c.author_id == author, POSTS.c.deleted_at.is_(None))
             if change.source:
                 statement = statement.where(POSTS.c.source == clean(change.source))
             ids = list(await self._connection.scalars(statement))
@@ -210,7 +204,7 @@ class _Piece:
             case Deleted():
                 self._delete(change)
             case Renamed():
-                self._rename(self._author(change.author), clean(change.handle), moment(change.at))
+                self._rename(self.author(change.author), clean(change.handle), moment(change.at))
 
     def _post(self, post: Post) -> None:
         key = key_of(post.uri)
@@ -223,7 +217,7 @@ class _Piece:
 
     def _create(self, key: bytes, post: Post) -> None:
         seen_at = moment(post.seen_at)
-        author = self._author(post.author)
+        author = self.author(post.author)
         if post.handle:
             self._rename(author, clean(post.handle), seen_at)
         row = {
@@ -251,7 +245,8 @@ class _Piece:
         self.new_posts[key] = None
         self.created += row["deleted_at"] is None
 
-    def _author(self, author: str) -> bytes:
+    def author(self, author: str) -> bytes:
+        """The key of somebody, who is known from then on."""
         key = key_of(author)
         if key not in self.authors:
             self._counters["authors"] += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -24,20 +25,25 @@ async def insert_rows(connection: AsyncConnection, table: Table, rows: Sequence[
     if connection.dialect.name != "sqlite":
         await connection.execute(insert(table), list(rows))
         return
-    columns = list(rows[0])
+    columns = [column.name for column in table.c]
     places = ", ".join("?" for _ in columns)
     statement = f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({places})"
-    times = [place for place, name in enumerate(columns) if isinstance(table.c[name].type, UtcDateTime)]
-    await connection.exec_driver_sql(statement, [_plain(row, times) for row in rows])
+    await connection.exec_driver_sql(statement, await asyncio.to_thread(_plain, table, columns, rows))
 
 
-def _plain(row: Values, times: Sequence[int]) -> tuple[Any, ...]:
-    """A row's values as SQLAlchemy has SQLite keep them; moments are in UTC, without saying so."""
-    values = list(row.values())
-    for place in times:
-        if values[place] is not None:
-            values[place] = values[place].isoformat(" ", "microseconds")[:_MOMENT]
-    return tuple(values)
+def _plain(table: Table, columns: Sequence[str], rows: Sequence[Values]) -> list[tuple[Any, ...]]:
+    """Rows' values as SQLAlchemy has SQLite keep them."""
+    # By name: one row may hold its columns in another order than the next.
+    values = [[row[name] for row in rows] for name in columns]
+    for place, name in enumerate(columns):
+        if isinstance(table.c[name].type, UtcDateTime):
+            values[place] = [_plain_moment(moment) for moment in values[place]]
+    return list(zip(*values, strict=True))
+
+
+def _plain_moment(moment: datetime | None) -> str | None:
+    """Moments are in UTC, without saying so."""
+    return None if moment is None else moment.isoformat(" ", "microseconds")[:_MOMENT]
 
 
 async def rows_by_key(connection: AsyncConnection, table: Table, keys: Collection[bytes]) -> dict[bytes, Values]:

@@ -27,6 +27,12 @@ _SAMPLES, _SAMPLE = 16, 256
 _LAST = (1 << 63) - 1
 _AUTHOR = literal_column("+posts.author_id")
 """The plus keeps SQLite from going by authors where it shall go by words."""
+_ID = literal_column("+posts.id")
+"""Likewise, from going by time where it shall go by authors."""
+FEW = 1000
+"""Posts of a query's authors that are read one by one; where there are more, words find them sooner."""
+MOST_OWN = 20_000
+"""Posts of a query's authors that are compared by meaning, the latest of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,18 +163,30 @@ class Search:
         """The best posts for a query that is not empty, the best first."""
         # Ages count from the newest post, so that a replay finds what was found then.
         now = self._standing.newest if query.until is None else first_id(query.until)
-        best = await self._by_words(query, now)
+        own = await self._own(query) if query.authors else None
+        best = await self._by_words(query, now, own)
         if self._meaning is not None:
             scope = _scope(query, _AUTHOR)
             alike = await self._meaning.nearest(
-                self._connection, query.meaning or query.text, scope, now, self._enough(query)
+                self._connection, query.meaning or query.text, scope, now, self._enough(query), own
             )
             best = _fused(best, _ordered(alike, query))
         return [Hit(post_of(row), score) for score, row in best[: query.limit]]
 
-    async def _by_words(self, query: PostQuery, now: int) -> list[Scored]:
+    async def _own(self, query: PostQuery) -> list[int]:
+        """The ids of posts by a query's authors, the latest first."""
+        scope = _scope(query, POSTS.c.author_id)
+        asked = select(POSTS.c.id).where(POSTS.c.id >= scope.first, POSTS.c.id < scope.behind, *scope.conditions)
+        return list(await self._connection.scalars(asked.order_by(_ID.desc()).limit(MOST_OWN)))
+
+    async def _by_words(self, query: PostQuery, now: int, own: Sequence[int] | None) -> list[Scored]:
         question = sought(question_words(query.text), self._shares, self._standing.living)
         weights = {word: self._shares.weight(word) for word in question.all}
+        if own is not None and len(own) <= FEW:
+            # Common words are in everybody's posts: looking there for the few that are meant takes ever longer.
+            rows = await self._connection.execute(post_rows().where(POSTS.c.id.in_(own), POSTS.c.deleted_at.is_(None)))
+            scored = [(relevance(weights, row.text, self._shares) * _fresh(row, now), row) for row in rows]
+            return _ordered([one for one in scored if one[0] > 0], query)
         found: dict[int, Scored] = {}
         for asked in self._asked(question, weights, query, now):
             if len(found) >= query.limit:

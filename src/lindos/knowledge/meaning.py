@@ -82,17 +82,23 @@ class Meaning:
                 pass
 
     async def nearest(
-        self, connection: AsyncConnection, text: str, scope: Scope, now: int, limit: int
+        self,
+        connection: AsyncConnection,
+        text: str,
+        scope: Scope,
+        now: int,
+        limit: int,
+        own: Sequence[int] | None = None,
     ) -> Sequence[tuple[float, Row[*tuple[Any, ...]]]]:
         """The posts most like a text and fresh, the best first, with their likeness (a cosine) times their freshness.
 
-        `now` is the id of the present.
+        `now` is the id of the present; of `own`, where it is given, are the posts that are looked at.
         """
         await self._load(connection)
         (question,) = await asyncio.to_thread(self._embeds, [clean(text)])
         # Conditions are looked at in the database only: with some there, more than are wanted must be asked for.
         many = 10 * limit if scope.conditions else 2 * limit
-        ids = await asyncio.to_thread(_nearest, *self._near.held, question, scope, now, many)
+        ids = await asyncio.to_thread(_nearest, *self._near.held, question, scope, now, many, own)
         asked = select(*POST_COLUMNS, VECTORS.c.vector).join_from(POSTS, AUTHORS, AUTHORS.c.id == POSTS.c.author_id)
         asked = asked.join(VECTORS, VECTORS.c.id == POSTS.c.id).where(POSTS.c.id.in_(ids), *scope.conditions)
         rows = list(await connection.execute(asked))
@@ -154,9 +160,12 @@ def _nearest(
     scope: Scope,
     now: int,
     limit: int,
+    own: Sequence[int] | None,
 ) -> list[int]:
     """The ids of the nearest vectors in a scope's times."""
     within = (ids >= scope.first) & (ids < scope.behind)
+    if own is not None:
+        within &= np.isin(ids, np.array(own, np.int64))
     scores = np.where(within, (vectors @ question) * freshness(ids, now), -np.inf)
     if limit < len(ids):
         best = np.argpartition(-scores, limit)[:limit]

@@ -148,7 +148,7 @@ class Posts:
         """How common words are; measured again when a tenth of all posts is new."""
         known = self._known
         if known.measured < 0 or posts > known.measured * 1.1 + 100:
-            known.measured = posts
             texts = await measure(connection)
             known.shares = await asyncio.to_thread(Shares.of, texts)
+            known.measured = posts  # last: whoever gives up meanwhile has measured nothing
         return known.shares

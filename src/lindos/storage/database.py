@@ -202,8 +202,9 @@ def _tune_sqlite(engine: AsyncEngine) -> None:
         connection.isolation_level = None
         cursor = connection.cursor()
         _use_write_ahead_log(cursor)
-        pragmas = ("synchronous = NORMAL", "foreign_keys = ON", "cache_size = -16000", "wal_autocheckpoint = 16000")
-        for pragma in pragmas:
+        tuned = ("synchronous = NORMAL", "foreign_keys = ON", "cache_size = -16000", "wal_autocheckpoint = 16000")
+        # What is deleted is overwritten; some builds of SQLite do so unasked.
+        for pragma in (*tuned, "secure_delete = ON"):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 

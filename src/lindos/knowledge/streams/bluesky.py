@@ -20,8 +20,8 @@ SOURCE = "bluesky"
 COLLECTION = "app.bsky.feed.post"
 MAX_MESSAGE = 1 << 20
 """Bytes of a message that is looked at: a record's own limit is 1 MiB of CBOR, and posts are small ones."""
-GONE = ("deactivated", "takendown", "suspended", "deleted")
-"""What an account is when its posts must not be shown; others (`throttled`, `desynchronized`) say nothing of them."""
+PASSING = ("throttled", "desynchronized")
+"""What says nothing of an account's posts; they must not be shown while it is anything else that is not active."""
 UNNAMED = "handle.invalid"
 _DID = re.compile(r"did:[a-z]+:[A-Za-z0-9._:%-]{1,500}", re.ASCII)
 _RKEY = re.compile(r"[A-Za-z0-9._:~-]{1,512}", re.ASCII)
@@ -105,8 +105,10 @@ def identity_changes(told: Told, identity: dict[str, Any]) -> tuple[Change, ...]
     A claim is all it is: relays may pass on a handle that nobody checked against the domain it names.
     """
     handle = identity.get("handle")
-    if handle is None or handle == UNNAMED:
+    if handle is None:
         return ()
+    if handle == UNNAMED:
+        return (Renamed(told.did, "", told.at),)
     if not isinstance(handle, str) or not _HANDLE.fullmatch(handle):
         raise MalformedError("a handle that is none")
     return (Renamed(told.did, handle.lower(), told.at),)
@@ -117,7 +119,8 @@ def account_changes(told: Told, account: dict[str, Any]) -> tuple[Change, ...]:
     active = account.get("active")
     if not isinstance(active, bool):
         raise MalformedError("active is neither true nor false")
-    return (TakenDown(told.did, told.at),) if not active and account.get("status") in GONE else ()
+    passing = active or account.get("status") in PASSING
+    return () if passing else (TakenDown(told.did, told.at),)
 
 
 def _post(told: Told, uri: str, record: dict[str, Any], counters: Counters) -> Post:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import calendar
+from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -45,17 +46,24 @@ def read_feed(body: bytes, content_type: str, url: str) -> list[Entry]:
     if not found.entries and not found.get("version"):
         raise MalformedError("no feed")
     spoken = language(found.feed.get("language"))
-    entries = (_entry(entry, spoken) for entry in found.entries[:MAX_ENTRIES])
-    return [entry for entry in entries if entry is not None]
+    listed = found.entries[:MAX_ENTRIES]
+    linked = Counter(entry.get("link") for entry in listed)
+    entries: dict[str, Entry] = {}
+    for entry in listed:
+        read = _entry(entry, spoken, by_link=linked[entry.get("link")] == 1)
+        if read is not None:
+            entries.setdefault(read.id, read)  # of two that are called the same the latter is older
+    return list(entries.values())
 
 
-def _entry(entry: Any, spoken: str) -> Entry | None:
+def _entry(entry: Any, spoken: str, *, by_link: bool) -> Entry | None:
+    """An entry; one without an id is known by its link where no other has that, else by what it says."""
     title, _ = _text(entry.get("title_detail"))
     contents = entry.get("content") or [entry.get("summary_detail")]
     body, addresses = _text(contents[0])
     text = body if body.startswith(title) else f"{title}\n\n{body}" if body else title
     link = entry.get("link")
-    identity = _identity(entry.get("id") or link or text)
+    identity = _identity(entry.get("id") or (link if by_link else None) or f"{link or ''} {title or text}")
     if not identity or not text:
         return None
     return Entry(

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Callable
 from datetime import datetime
 from hashlib import blake2b
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 
@@ -50,7 +50,9 @@ class Feed:
             raise StreamError(f"{url} is no address of a feed; give one that begins with https://")
         self.url = url
         self.host = host.lower()
-        self.name = f"feed:{url}"
+        self.address = _public(url)
+        """The feed's address for anybody's eyes."""
+        self.name = f"feed:{self.address}"
         self.counters = Counters()
         self._poll = poll
         self._clock = clock
@@ -73,6 +75,7 @@ class Feed:
                         written = state.written()
                         yield Batch(changes, written, news)
                 except (LostError, MalformedError) as error:
+                    state.moved = None  # where it moved to may be gone, or may never have been one
                     wait = max(self._backoff.next(), getattr(error, "wait", None) or 0)
                     self.counters.malformed += isinstance(error, MalformedError)
                     self.counters.reconnects += 1
@@ -84,7 +87,7 @@ class Feed:
         headers = {"If-None-Match": state.etag, "If-Modified-Since": state.modified}
         fetched = await fetch(http, state.moved or self.url, {name: said for name, said in headers.items() if said})
         if fetched.status == 410:
-            raise StreamError(f"{self.url} is gone for good (410)")
+            raise StreamError(f"{self.address} is gone for good (410)")
         if fetched.status not in (200, 304):
             raise _RefusedError(fetched)
         self.counters.connected = True
@@ -94,11 +97,12 @@ class Feed:
     async def _changes(self, fetched: Fetched, state: _State) -> tuple[list[Change], tuple[str, ...]]:
         """What is new in an answer, noted in the state. Raises MalformedError when it is no feed."""
         news = (f"has moved to {fetched.moved}",) if fetched.moved not in (None, state.moved) else ()
-        state.moved = fetched.moved or state.moved
         if fetched.status == 304:
+            state.moved = fetched.moved or state.moved
             return [], news
         headers = dict(fetched.headers)
         entries = await asyncio.to_thread(read_feed, fetched.body, headers.get("content-type", ""), fetched.url)
+        state.moved = fetched.moved or state.moved
         state.etag, state.modified = _said(headers, "etag"), _said(headers, "last-modified")
         changes: list[Change] = []
         for entry in reversed(entries):  # feeds begin with the latest
@@ -133,7 +137,17 @@ class Feed:
             own = is_web(identity) and (urlsplit(identity).hostname or "").lower() == self.host
         except ValueError:
             own = False
-        return identity if own else f"{self.url}#{identity}"
+        return identity if own else f"{self.address}#{identity}"
+
+
+def _public(url: str) -> str:
+    """An address without what may be a secret of whoever follows it: a password, a key in the query.
+
+    Two that differ only in that differ still, by a digest.
+    """
+    parts = urlsplit(url)
+    bare = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    return bare if bare == url else f"{bare}~{blake2b(url.encode(), digest_size=4).hexdigest()}"
 
 
 class _RefusedError(LostError):

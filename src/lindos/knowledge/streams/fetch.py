@@ -79,7 +79,7 @@ async def fetch(
     except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, UnicodeError, ValueError) as error:
         if isinstance(error, MalformedError):
             raise
-        raise LostError(f"no answer from {urlsplit(url).netloc}: {error or type(error).__name__}") from None
+        raise LostError(f"no answer from {urlsplit(url).hostname}: {error or type(error).__name__}") from None
     raise LostError(f"{url} leads from one address to the next")
 
 
@@ -105,7 +105,7 @@ async def _read(answer: httpx.Response, limit: int) -> bytes:
             raise MalformedError("packed wrongly") from None
         if taken > limit or len(body) > limit:
             raise MalformedError(f"more than {limit:,} bytes")
-    if unpack is not None and not unpack.eof:
+    if unpack is not None and taken and not unpack.eof:  # a 304 may say how the body that it has not is packed
         raise MalformedError("packed wrongly: it breaks off")
     return bytes(body)
 

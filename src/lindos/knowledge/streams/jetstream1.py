@@ -65,7 +65,10 @@ class Jetstream1(Jetstream):
     """
 
     _rewind = REWIND
+    _met = False
+    """Whether the last session told anything."""
     _advanced = True
+    """Whether it got past where it began."""
 
     def __init__(
         self, url: str = DEFAULT_URL, *, backoff: Backoff | None = None, clock: Callable[[], datetime] = now
@@ -83,10 +86,11 @@ class Jetstream1(Jetstream):
 
     def _reader(self, cursor: str) -> Read:
         resumed = latest = int(cursor) if cursor.isdigit() else 0
-        self._advanced = False
 
         def read(event: dict[str, Any]) -> Piece:
             nonlocal resumed, latest
+            if not self._met:
+                self._met, self._advanced = True, False
             time_us = integer(event, "time_us")
             at = self._possible(seconds(time_us / 1e6))
             changes = event_changes(event, self._clock(), self.counters)
@@ -100,7 +104,9 @@ class Jetstream1(Jetstream):
 
     async def _session(self, cursor: str) -> AsyncGenerator[Batch]:
         # Where connections break before they get past what is rewound, less is: else none would ever get on.
-        self._rewind = min(self._rewind * 2 + 1, REWIND) if self._advanced else self._rewind // 2
+        if self._met:
+            self._rewind = min(self._rewind * 2 + 1, REWIND) if self._advanced else self._rewind // 2
+        self._met = False
         async with aclosing(super()._session(cursor)) as batches:
             async for batch in batches:
                 yield batch

@@ -33,8 +33,14 @@ from lindos.knowledge.streams.words import moment, now, seconds
 DEFAULT_URL = "wss://jetstream.us-east.bsky.network"
 METHOD = "network.bsky.jetstream.subscribeEvents"
 KINDS = ("commit", "identity", "account")
+REWIND = 5_000_000
+"""Microseconds that going on by time goes back, as the protocol's own client does."""
 _A_TIME = 10**15
 """The protocol takes cursors from here on as microseconds since 1970, not as sequence numbers."""
+
+
+class _AheadError(LostError):
+    """The server's numbers do not reach as far as our cursor."""
 
 
 class Jetstream2(Jetstream):
@@ -45,6 +51,8 @@ class Jetstream2(Jetstream):
     """
 
     subprotocol = "xrpc.v1.json"
+    _told = False
+    """Whether a gap was told that the server is about to tell again."""
 
     def __init__(
         self, url: str = DEFAULT_URL, *, backoff: Backoff | None = None, clock: Callable[[], datetime] = now
@@ -73,6 +81,8 @@ class Jetstream2(Jetstream):
             if not _too_old(refused):
                 raise
             yield self._missed(cursor)
+        except _AheadError:
+            yield self._renumbered(cursor)
 
     def _missed(self, cursor: str) -> Batch:
         """Where to go on from when the server keeps nothing from `cursor` on."""
@@ -80,7 +90,17 @@ class Jetstream2(Jetstream):
         _, _, micros = cursor.partition(" ")
         after, where = (micros, "as early as it can") if _is_time(micros) else (FROM_NOW, "from now")
         news = f"the server keeps nothing as old as where we were; going on {where}: there is a gap"
+        self._told = True
         return Batch(cursor=after, news=(news,))
+
+    def _renumbered(self, cursor: str) -> Batch:
+        """Where to go on from when the server counts anew, or another one answers: by the time, with a margin."""
+        _, _, micros = cursor.partition(" ")
+        if _is_time(micros):
+            news = "the server's numbers are others than before; going on from the time where we were"
+            return Batch(cursor=str(max(int(micros) - REWIND, _A_TIME)), news=(news,))
+        self.counters.gaps += 1
+        return Batch(cursor=FROM_NOW, news=("the server does not know where we were; going on from now: a gap",))
 
     def _reader(self, cursor: str) -> Read:
         return self._read
@@ -115,9 +135,10 @@ class Jetstream2(Jetstream):
 
     def _informed(self, name: str) -> Piece:
         if name == "FutureCursor":
-            self.counters.gaps += 1
-            return Piece(news=("the server does not know where we were and goes on from now: there is a gap",))
-        if name == "OutdatedCursor":  # counted when the cursor was exchanged for a time
+            raise _AheadError("the server has not come as far as where we were")
+        if name == "OutdatedCursor":
+            self.counters.gaps += not self._told  # it was counted when the cursor was exchanged for a time
+            self._told = False
             return Piece(news=("the server goes on from the oldest that it keeps",))
         return Piece()
 

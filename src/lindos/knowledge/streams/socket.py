@@ -44,6 +44,10 @@ def endpoint(url: str, path: str, parameters: list[tuple[str, str]]) -> str:
     scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
     if scheme not in ("ws", "wss") or not parts.hostname or port == 0:
         raise wrong
+    try:
+        parts.hostname.encode("idna")
+    except UnicodeError:
+        raise wrong from None
     query = "&".join(part for part in (parts.query, urlencode(parameters)) if part)
     return urlunsplit((scheme, parts.netloc, parts.path if parts.path.strip("/") else path, query, ""))
 
@@ -69,7 +73,7 @@ async def messages(address: str, subprotocol: str | None = None) -> AsyncGenerat
         ) from None
     except TimeoutError:
         raise LostError("no connection in time") from None
-    except (WebSocketException, OSError, EOFError) as error:
+    except (WebSocketException, OSError, EOFError, UnicodeError) as error:
         raise LostError(f"no connection: {error or type(error).__name__}") from None
 
 

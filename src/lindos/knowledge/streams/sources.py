@@ -23,7 +23,8 @@ from lindos.knowledge.streams.stream import Stream, StreamError
 SOURCES = {
     "bluesky": "all of Bluesky, by Jetstream v2 (bluesky:wss://HOST: by another server)",
     "bluesky-v1": "all of Bluesky, by Jetstream v1 (or bluesky-v1:wss://HOST)",
-    "mastodon:HOST": f"the public timeline of a Mastodon server; {TOKEN} holds a token of an account there",
+    "mastodon:HOST": "the public timeline of a Mastodon server; "
+    f"{TOKEN} holds a token of an account there (several: HOST=TOKEN HOST=TOKEN)",
     "feed:URL": "an RSS or Atom feed (an http address alone will do)",
     "hackernews": "Hacker News",
     "file:PATH": "a JSONL file, for as long as it grows",
@@ -35,6 +36,10 @@ def parse_sources(texts: Sequence[str]) -> list[Stream]:
     """The streams that words name, each another one. Raises StreamError."""
     streams = [parse_source(text) for text in texts]
     refuse_twice(streams)
+    hosts = [stream.host for stream in streams if isinstance(stream, Mastodon)]
+    if len(hosts) > 1 and _lone_token(os.environ):
+        named = " ".join(f"{host}=TOKEN" for host in hosts)
+        raise StreamError(f"{TOKEN} holds one token, which is not for every server; write {TOKEN}='{named}'")
     return streams
 
 
@@ -51,7 +56,7 @@ def parse_source(text: str, *, url: str | None = None, environment: Mapping[str,
         ("bluesky", False): lambda: Jetstream2(url or V2_URL),
         ("bluesky-v1", False): lambda: Jetstream1(url or V1_URL),
         ("hackernews", False): lambda: HackerNews(url or HACKERNEWS_URL),
-        ("mastodon", True): lambda: Mastodon(rest, token=environment.get(TOKEN, ""), url=url or ""),
+        ("mastodon", True): lambda: Mastodon(rest, token=_token(rest, environment), url=url or ""),
         ("feed", True): lambda: Feed(rest),
         ("file", True): lambda: JsonLines(Path(rest).expanduser(), growing=True),
     }.get((kind.lower(), bool(rest)))
@@ -60,6 +65,17 @@ def parse_source(text: str, *, url: str | None = None, environment: Mapping[str,
     if url and kind.lower() in ("feed", "file"):
         raise _placed(text)
     return make()
+
+
+def _token(host: str, environment: Mapping[str, str]) -> str:
+    """The token for a Mastodon server: of `HOST=TOKEN HOST=TOKEN ...` its own, else the only one that there is."""
+    tokens = dict(pair.split("=", 1) for pair in environment.get(TOKEN, "").split() if "=" in pair)
+    return tokens.get(host, "") or _lone_token(environment)
+
+
+def _lone_token(environment: Mapping[str, str]) -> str:
+    value = environment.get(TOKEN, "").strip()
+    return "" if "=" in value else value
 
 
 def _placed(text: str) -> StreamError:

@@ -31,7 +31,7 @@ class EventReader:
     def feed(self, chunk: bytes) -> list[Event]:
         """The events that a chunk completes."""
         if self._after_return and chunk.startswith(b"\n"):  # a line end that was cut in two
-            chunk = chunk[1:]
+            chunk, self._after_return = chunk[1:], False
         self._after_return = chunk.endswith(b"\r") if chunk else self._after_return
         *lines, rest = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
         events: list[Event] = []
