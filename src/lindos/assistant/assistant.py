@@ -159,7 +159,7 @@ class Assistant:
             return await self._formed(ask, basis, rules, told)
         rules = replace(rules, apology=APOLOGY.get(basis.language, APOLOGY["en"]))
         refuses = partial(self._refuses, language=basis.language)
-        rules = replace(rules, refuses=refuses)
+        rules = replace(rules, refuses=refuses, may_begin=self._policy.may_begin)
         gate = Gate(rules, offset=len(told.text), head=PARTING if told.text else "")
         return AssistantAnswer(basis, told, await self._submit(ask, basis), gate)
 

@@ -35,6 +35,9 @@ class Rules:
     """Said where nothing else is left."""
     refuses: Callable[[str], bool] | None = None
     """Whether the policy refuses a sentence of an answer."""
+    may_begin: Callable[[str], bool] | None = None
+    """Whether what the policy refuses may begin in the first word of a sentence's end that is not shown yet. None: it
+    may anywhere, so that sentences are shown when they are whole."""
 
 
 @dataclass
@@ -54,18 +57,25 @@ class Gate:
     def __post_init__(self) -> None:
         cast = self.rules.scene.cast
         self._sentences = Sentences(
-            by_word=self._by_word, risky=cast.people | (cast.places - COMMON), cautious=self.rules.scene.open
+            by_word=self._by_word,
+            risky=cast.people | (cast.places - COMMON),
+            cautious=self.rules.scene.open,
+            waits=self.rules.may_begin,
         )
         self._out: list[str] = []
         self._length = 0
         self._before = ""
         """What was said before, shown or not."""
+        self._unended = ""
+        """A line just before that was shown and ended without a sign: a sentence may go on behind it."""
         self._held: list[Unit] = []
         """Of an invention, until it is plain that it is one."""
 
     @property
     def _by_word(self) -> bool:
-        return self.rules.scene.mode == "watchful" and not self.rules.supported and not self.rules.fiction
+        rules = self.rules
+        measured = rules.refuses is None or rules.may_begin is not None
+        return measured and rules.scene.mode == "watchful" and not rules.supported and not rules.fiction
 
     def feed(self, text: str) -> str:
         """More of the model's text; returns what may be shown of it by now."""
@@ -113,7 +123,8 @@ class Gate:
         text, numbers = (unit.text, ()) if unit.shown or unit.call else without_citations(unit.text)
         reason = self._against(text, numbers, unit)
         if reason is not None:
-            self.cut.append(Cut(text=unit.text.strip(), reason=reason))
+            # What the policy refuses is kept nowhere.
+            self.cut.append(Cut(text="" if reason == "policy" else unit.text.strip(), reason=reason))
             if unit.shown:
                 self._show(ELLIPSIS + ("\n" if unit.text.endswith("\n") else ""))
             elif unit.text.endswith("\n") and self._length:
@@ -121,6 +132,8 @@ class Gate:
         else:
             self._cite(text, self._show(text[unit.shown :]), numbers)
         self._before += unit.text
+        ended = unit.text.rstrip().endswith((".", "!", "?", "…"))
+        self._unended = "" if ended or reason is not None else unit.text
 
     def _against(self, text: str, numbers: Sequence[int], unit: Unit) -> CutReason | None:
         if unit.call:
@@ -128,12 +141,15 @@ class Gate:
                 (reason for said in strings_of_call(text) if (reason := judge(said, "", self.rules.scene))), None
             )
         reason = judge(text, self._before, self.rules.scene)
-        if reason is None and self.rules.refuses is not None and self.rules.refuses(text):
+        if reason is None and (self._refused(text) or (self._unended and self._refused(self._unended + text))):
             return "policy"
         if reason is None and self.rules.supported and not self._supporting(text, numbers):
             unknown = any(number > len(self.rules.sources) or number < 1 for number in numbers)
             return "unknown_citation" if unknown else "unsupported"
         return reason
+
+    def _refused(self, text: str) -> bool:
+        return self.rules.refuses is not None and self.rules.refuses(text)
 
     def _supporting(self, text: str, numbers: Sequence[int]) -> bool:
         cast = self.rules.scene.cast
@@ -170,7 +186,7 @@ class Gate:
         """Let an invention through whole; what is too short to be one is judged like anything else."""
         invented = sum(len(unit.text.split()) > 1 for unit in self._held) >= 3
         for unit in self._held:
-            if invented and not self._names_a_side(unit.text):
+            if invented and not self._names_a_side(unit.text) and not self._refused(unit.text):
                 self._show(unit.text)
                 self._before += unit.text
             else:
