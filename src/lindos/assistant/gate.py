@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import Literal
 from lindos.assistant.basis import Citation, Cut, Source
 from lindos.assistant.evidence import names_somebody
 from lindos.assistant.forms import Part, arguments_of, is_form, is_pending, parts_of, spoken
+from lindos.assistant.marks import foreign_links, links_in, without_links
 from lindos.assistant.sentences import CALL_CLOSE, CALL_OPEN, Sentences, Unit
 from lindos.assistant.settlement import Scene, judge
 from lindos.assistant.settlement.names import COMMON
@@ -72,6 +74,8 @@ class Gate:
             waits=self.rules.may_begin,
             calls=bool(self.rules.calls),
         )
+        self._known = [source.url for source in self.rules.sources if source.url] + links_in(self.rules.asked)
+        """Places on the web that an answer over posts may name: what posts link to is not vouched for."""
         self._support = Support(self.rules.scene, self.rules.sources)
         self._out: list[str] = []
         self._length = 0
@@ -131,6 +135,7 @@ class Gate:
     def _pass(self, unit: Unit) -> None:
         cites = self.rules.supported and not unit.shown and not unit.call
         text, numbers = without_citations(unit.text) if cites else (unit.text, ())
+        text = without_links(text, self._known) if cites else text
         reason = self._against_call(text) if unit.call else self._against(text, self._before, numbers)
         if reason is not None:
             # What the policy refuses is kept nowhere.
@@ -195,6 +200,8 @@ class Gate:
 
     def _carried_call(self, part: Part) -> CutReason | None:
         """What is said to others in a call has to be carried; words to look for, and the like, may be the caller's."""
+        if self.rules.sources and foreign_links(part.text, self._known):
+            return "unsupported"
         prose = [one for one in sentences(part.text) if len(words(one)) >= PROSE]
         rules = self.rules
         return None if all(self._support.carries(one, rules.asked) for one in prose) else "unsupported"
@@ -237,6 +244,8 @@ class WholeGate(Gate):
         return ""
 
     def finish(self) -> str:
+        if self.rules.sources and not self._calls_only:
+            self._whole = self._unlinked(self._whole)
         reason = self._against_whole()
         if reason is None:
             return self._whole
@@ -247,9 +256,23 @@ class WholeGate(Gate):
         )
         return self._instead
 
+    @property
+    def _calls_only(self) -> bool:
+        return bool(self.rules.calls) and self._whole.lstrip().startswith(CALL_OPEN)
+
+    def _unlinked(self, text: str) -> str:
+        """The text without links that nobody vouches for, in JSON value by value."""
+        if not is_form(text):
+            return without_links(text, self._known)
+        for part in reversed(parts_of(text)):
+            if part.kind in ("text", "name") and foreign_links(part.text, self._known):
+                said = json.dumps(without_links(part.text, self._known), ensure_ascii=False)
+                text = text[: part.start] + said[1:-1] + text[part.end :]
+        return text
+
     def _against_whole(self) -> CutReason | None:
         text = self._whole
-        if self.rules.calls and text.lstrip().startswith(CALL_OPEN):
+        if self._calls_only:
             pieces = [piece for piece in re.split(f"(?<={CALL_CLOSE})", text) if piece.strip()]
             return next((reason for piece in pieces if (reason := self._against_call(piece.strip()))), None)
         if not is_form(text):

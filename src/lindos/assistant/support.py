@@ -7,13 +7,14 @@ from typing import Literal
 
 from lindos.assistant.basis import Source
 from lindos.assistant.evidence import carries, needs_support
+from lindos.assistant.marks import without_links
 from lindos.assistant.moments import carried_by_register
 from lindos.assistant.settlement import Scene
 from lindos.assistant.settlement.together import together
 
 
 class Support:
-    """What sentences of one answer may rest on."""
+    """What sentences of one answer may rest on. The addresses in them are looked at elsewhere (see marks.py)."""
 
     def __init__(self, scene: Scene, sources: Sequence[Source]) -> None:
         self._scene = scene
@@ -21,6 +22,7 @@ class Support:
 
     def missing(self, text: str, numbers: Sequence[int]) -> Literal["unsupported", "unknown_citation"] | None:
         """Why a sentence that cites `numbers` is not supported; None: it is, or says nothing that has to be."""
+        text = without_links(text, ())
         unknown = any(not 0 < number <= len(self._sources) for number in numbers)
         if not needs_support(text, self._scene.cast):
             # What it says cannot be counted: that it is somebody's is all that is known, where there is somebody.
@@ -31,15 +33,17 @@ class Support:
 
     def cited(self, text: str, numbers: Sequence[int]) -> list[Source]:
         """The sources of a sentence: those that carry it, else those it cites itself."""
+        text = without_links(text, ())
         found = self._carriers(text, numbers) if needs_support(text, self._scene.cast) else []
         return found or self._own(numbers)
 
     def carries(self, text: str, more: str) -> bool:
         """Whether the sources together with `more` have every name and number of a text."""
+        text = without_links(text, ())
         if not needs_support(text, self._scene.cast) or self._in_register(text):
             return True
-        together_ = "\n".join([more, *(source.text for source in self._sources)])
-        return carries(together_, text, self._scene.cast)
+        all_of_it = "\n".join([more, *(source.text for source in self._sources)])
+        return carries(all_of_it, text, self._scene.cast)
 
     def _own(self, numbers: Sequence[int]) -> list[Source]:
         known = dict.fromkeys(number for number in numbers if 0 < number <= len(self._sources))
