@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lindos.assistant import Ask, Assistant, Basis, Policy, personas
-from lindos.assistant.basis import Source
+from lindos.assistant.basis import Citation, Source
 from lindos.assistant.calls import offered_in
 from lindos.assistant.forms import parts_of
 from lindos.assistant.functions import CALL_CLOSE, CALL_OPEN, Function, Said, rendered
@@ -178,6 +178,13 @@ def test_the_functions_on_offer_are_read_from_the_conversation():
     turns = rendered([Said("system", "Be brief."), Said("user", "Hello")], [Function("note"), Function("look-up")])
     assert offered_in(turns) == {"note", "look-up"}
     assert offered_in(turns[:1]) == frozenset()
+
+
+def test_what_stands_in_a_forms_place_rests_on_what_it_did():
+    gate = WholeGate(STRICT, "He said “52%”.", [Citation(uri="at://a/1", start=9, end=12, quote=True)])
+    gate.feed('{"winner": "Orlin Tace"}')
+    shown = gate.finish()
+    assert [shown[one.start : one.end] for one in gate.citations] == ["52%"]
 
 
 def answered(tmp_path: Path, reply: str, *messages: Message, grammar: Grammar | None = None) -> tuple[str, Basis]:

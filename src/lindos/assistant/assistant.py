@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
-from lindos.assistant.answer import AssistantAnswer
+from lindos.assistant.answer import AssistantAnswer, citations_of
 from lindos.assistant.ask import Ask
 from lindos.assistant.basis import Basis, Form
 from lindos.assistant.basis import Standing as AnswerStanding
@@ -176,7 +176,8 @@ class Assistant:
             told.text
             or "This cannot be answered in the form that was asked for: not all of it would be settled and supported."
         )
-        return AssistantAnswer(basis, Told(), await self._submit(ask, basis), WholeGate(rules, instead))
+        gate = WholeGate(rules, instead, citations_of(told))
+        return AssistantAnswer(basis, Told(), await self._submit(ask, basis), gate)
 
     async def _submit(self, ask: Ask, basis: Basis):
         # A small model knows the English words only.

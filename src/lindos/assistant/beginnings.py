@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import lru_cache
 from re import _constants as ops  # type: ignore[attr-defined]
 from re import _parser as parser  # type: ignore[attr-defined]
@@ -11,6 +12,8 @@ from typing import Any
 from lindos.assistant.plainwords import readings
 
 LONGEST_WORD = 40
+MOST_FIRST = 128
+"""Characters of a class that are listed."""
 LONGEST_TAIL = 160
 """Characters that are looked at; what is longer counts as possible."""
 
@@ -19,7 +22,7 @@ class Beginnings:
     """Of some expressions over plain text (see plainwords.py), free of back references."""
 
     def __init__(self, sources: Iterable[str]) -> None:
-        self._trees = [parser.parse(source) for source in sources]
+        self._trees = [(tree, _first(tree)) for tree in map(parser.parse, dict.fromkeys(sources))]
         self._of_word = lru_cache(maxsize=16384)(self._look)
 
     def open_at(self, tail: str) -> bool:
@@ -34,15 +37,18 @@ class Beginnings:
         if not trees or tail.strip() == word:
             return bool(trees)
         return len(tail) > LONGEST_TAIL or any(
-            _begins(tree, f"{reading} ", len(reading.split(" ", 1)[0])) for reading in readings(tail) for tree in trees
+            _begins(tree, first, f"{reading} ", len(reading.split(" ", 1)[0]))
+            for reading in readings(tail)
+            for tree, first in trees
         )
 
     def _look(self, word: str) -> tuple[Any, ...]:
         """The expressions a match of which may begin in `word`."""
+        texts = [(f"{reading} ", len(reading)) for reading in readings(word)]
         return tuple(
-            tree
-            for tree in self._trees
-            if any(_begins(tree, f"{reading} ", len(reading)) for reading in readings(word))
+            (tree, first)
+            for tree, first in self._trees
+            if any(_begins(tree, first, text, most) for text, most in texts)
         )
 
 
@@ -50,10 +56,66 @@ class _ReachedError(Exception):
     """The text ended within a match."""
 
 
-def _begins(tree: Any, text: str, most: int) -> bool:
+@dataclass(frozen=True)
+class _First:
+    """How a match begins: most words are none of its beginnings, and are told so at once."""
+
+    characters: frozenset[str] | None
+    """The first one is of these; None: any."""
+    bound: bool
+    """Whether it stands where a word begins or ends."""
+
+    def places(self, text: str, most: int) -> set[int]:
+        found = range(most)
+        if self.bound:
+            found = [place for place in found if _holds(ops.AT_BOUNDARY, text, place)]
+        return {place for place in found if self.characters is None or text[place] in self.characters}
+
+
+def _first(tree: Any) -> _First:
+    characters: frozenset[str] = frozenset()
+    bound = False
+    for op, argument in tree:
+        if op is ops.AT:
+            bound = bound or (argument is ops.AT_BOUNDARY and not characters)
+            continue
+        if op in (ops.ASSERT, ops.ASSERT_NOT):
+            continue
+        least, first = _first_of(op, argument)
+        if first.characters is None:
+            return _First(None, bound or (first.bound and not characters))
+        characters |= first.characters
+        if least:
+            return _First(characters, bound or (first.bound and characters == first.characters))
+    return _First(None, bound)
+
+
+def _first_of(op: Any, argument: Any) -> tuple[bool, _First]:
+    """(whether something has to stand there, how it begins)."""
+    if op is ops.LITERAL:
+        return True, _First(frozenset(chr(argument).casefold()[:1]), False)
+    if op is ops.SUBPATTERN:
+        return True, _first(argument[3])
+    if op is ops.BRANCH:
+        every = [_first(branch) for branch in argument[1]]
+        bound = all(one.bound for one in every)
+        if any(one.characters is None for one in every):
+            return True, _First(None, bound)
+        return True, _First(frozenset().union(*(one.characters or () for one in every)), bound)
+    if op is ops.IN and all(kind is ops.LITERAL or kind is ops.RANGE for kind, _ in argument):
+        ranges = [(one, one) if kind is ops.LITERAL else one for kind, one in argument]
+        if sum(last - first for first, last in ranges) < MOST_FIRST:
+            return True, _First(frozenset(chr(n).casefold()[:1] for a, z in ranges for n in range(a, z + 1)), False)
+    if op in (ops.MAX_REPEAT, ops.MIN_REPEAT):
+        first = _first(argument[2])
+        return argument[0] > 0, _First(first.characters, first.bound and argument[0] > 0)
+    return True, _First(None, False)
+
+
+def _begins(tree: Any, first: _First, text: str, most: int) -> bool:
     """Whether a match begins at one of the first `most` places of `text`, or may where the text goes on."""
     try:
-        return bool(_behind(tree, text, set(range(most))))
+        return bool(_behind(tree, text, first.places(text, most)))
     except _ReachedError:
         return True
 

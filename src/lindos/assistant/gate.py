@@ -234,10 +234,12 @@ class Gate:
 class WholeGate(Gate):
     """For a text of a given form (JSON, calls), which cannot lose a sentence: all of it passes, or none."""
 
-    def __init__(self, rules: Rules, instead: str) -> None:
+    def __init__(self, rules: Rules, instead: str, cited: Sequence[Citation] = ()) -> None:
         super().__init__(rules)
         self._whole = ""
         self._instead = instead
+        self._cited = cited
+        """What `instead` rests on."""
 
     def feed(self, text: str) -> str:
         self._whole += text
@@ -249,7 +251,7 @@ class WholeGate(Gate):
         reason = self._against_whole()
         if reason is None:
             return self._whole
-        self.citations.clear()
+        self.citations = list(self._cited)
         self.cut.append(Cut(text="" if reason == "policy" else self._whole, reason=reason))
         self.refused = {"policy": "policy", "unsupported": "support", "unknown_citation": "support"}.get(
             reason, "settlement"
