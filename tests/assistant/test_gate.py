@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
 
@@ -104,12 +105,13 @@ def test_languages_it_does_not_know_are_held(text):
 
 
 def test_a_call_of_a_function_passes_whole_or_not_at_all():
+    rules = replace(WATCHFUL, calls=frozenset({"post"}))
     call = '<tool_call>{"name": "post", "arguments": {"text": "Orlin Tace has won Veldoria!"}}</tool_call>'
-    shown, gate = through(WATCHFUL, call[:30], call[30:])
+    shown, gate = through(rules, call[:30], call[30:])
     assert "Tace" not in "".join(shown)
     assert gate.cut
     other = call.replace("Orlin Tace has won Veldoria!", "good morning")
-    assert "".join(through(WATCHFUL, other)[0]) == other
+    assert "".join(through(rules, other)[0]) == other
 
 
 def test_a_form_passes_whole_or_not_at_all():

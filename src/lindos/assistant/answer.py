@@ -11,6 +11,11 @@ from lindos.assistant.model import Answer, Chunk, EngineError, Finish, Timing, U
 from lindos.assistant.settlement.wording import Told
 
 
+def citations_of(told: Told) -> list[Citation]:
+    """What a text of the assistant's own rests on."""
+    return [Citation(uri=post.uri, start=start, end=end, quote=quote) for post, start, end, quote in told.cited]
+
+
 class AssistantAnswer:
     """An Answer (see there) whose text has passed the gate, with the Basis it rests on.
 
@@ -23,7 +28,7 @@ class AssistantAnswer:
         self._told = told
         self._inner = inner
         self._gate = gate
-        self._composed = [Citation(uri=p.uri, start=a, end=b, quote=q) for p, a, b, q in told.cited]
+        self._composed = citations_of(told)
         self._started = time.monotonic()
         self._opened = not told.text
         self._ended = False

@@ -7,11 +7,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
-from lindos.assistant.answer import AssistantAnswer
+from lindos.assistant.answer import AssistantAnswer, citations_of
 from lindos.assistant.ask import Ask
 from lindos.assistant.basis import Basis, Form
 from lindos.assistant.basis import Standing as AnswerStanding
 from lindos.assistant.briefing import briefed
+from lindos.assistant.calls import offered_in
 from lindos.assistant.composed import tell_posts
 from lindos.assistant.evidence import source_of, sources_of_events
 from lindos.assistant.gate import Gate, Rules, WholeGate
@@ -116,8 +117,6 @@ class Assistant:
         if not writes_itself(self.model.info):
             return AssistantAnswer(basis, told)
         rules = Rules(_scene(topic, standings, now, ask.question), sources, supported=True)
-        if ask.sampling is not None and ask.sampling.grammar is not None:
-            return await self._formed(ask, basis, rules, told)
         sober = replace(ask, persona="regular") if "regular" in self._personas else ask
         return await self._written(sober, basis, told, rules)
 
@@ -155,11 +154,16 @@ class Assistant:
     # What the model writes.
 
     async def _written(self, ask: Ask, basis: Basis, told: Told, rules: Rules) -> AssistantAnswer:
+        rules = replace(
+            rules,
+            apology=APOLOGY.get(basis.language, APOLOGY["en"]),
+            refuses=partial(self._refuses, language=basis.language),
+            may_begin=self._policy.may_begin,
+            calls=offered_in(ask.messages),
+            asked="\n".join((*ask.earlier, ask.question)),
+        )
         if ask.sampling is not None and ask.sampling.grammar is not None:
             return await self._formed(ask, basis, rules, told)
-        rules = replace(rules, apology=APOLOGY.get(basis.language, APOLOGY["en"]))
-        refuses = partial(self._refuses, language=basis.language)
-        rules = replace(rules, refuses=refuses)
         gate = Gate(rules, offset=len(told.text), head=PARTING if told.text else "")
         return AssistantAnswer(basis, told, await self._submit(ask, basis), gate)
 
@@ -170,9 +174,10 @@ class Assistant:
         """An answer in a form that was asked for: all of the model's text, or the refusal in its place."""
         instead = (
             told.text
-            or "This cannot be answered in the form that was asked for without announcing what is not settled."
+            or "This cannot be answered in the form that was asked for: not all of it would be settled and supported."
         )
-        return AssistantAnswer(basis, Told(), await self._submit(ask, basis), WholeGate(rules, instead))
+        gate = WholeGate(rules, instead, citations_of(told))
+        return AssistantAnswer(basis, Told(), await self._submit(ask, basis), gate)
 
     async def _submit(self, ask: Ask, basis: Basis):
         # A small model knows the English words only.

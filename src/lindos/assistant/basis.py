@@ -50,6 +50,7 @@ class Cut(Part):
     """A sentence that the model wrote and nobody was shown."""
 
     text: str
+    """Empty where the policy refused it."""
     reason: Literal["unsettled", "contradicted", "unsupported", "language", "policy", "unknown_citation"]
 
 

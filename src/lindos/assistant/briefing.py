@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from lindos.assistant.ask import Ask
 from lindos.assistant.basis import Source
-from lindos.assistant.functions import defused
+from lindos.assistant.marks import broken
 from lindos.assistant.persona import Persona
 from lindos.assistant.talk import told
 from lindos.specs import Message
@@ -32,7 +32,8 @@ def briefed(persona: Persona, ask: Ask, sources: Sequence[Source], language: str
 
 
 def _line(number: int, source: Source) -> str:
-    # JSON keeps a post's line breaks and quotes from looking like ours; a call of a function in it, repeated, is none.
+    # JSON keeps a post's line breaks and quotes from looking like ours; marks of a chat's
+    # template or of calls in it, read or repeated, are none.
     seen = f"{source.seen_at:%Y-%m-%d %H:%M} UTC"
     line = {"post": number, "author": source.author, "seen": seen, "text": source.text}
-    return defused(json.dumps(line, ensure_ascii=False))
+    return broken(json.dumps(line, ensure_ascii=False))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lindos.assistant.arguments import misfit
-from lindos.assistant.functions import CALL_CLOSE, CALL_OPEN, Function
+from lindos.assistant.functions import CALL_CLOSE, CALL_OPEN, Function, offers_functions
+from lindos.specs import Message
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,16 @@ class CallParser:
         except (ValueError, RecursionError):
             return None
         return Call(function.name, text)
+
+
+def offered_in(messages: Sequence[Message]) -> frozenset[str]:
+    """The names of the functions that a rendered conversation has on offer."""
+    lines = [line for one in messages if offers_functions([one]) for line in one.content.splitlines()]
+    names = [found.group(1) for line in lines if (found := _OFFERED.match(line))]
+    return frozenset(names)
+
+
+_OFFERED = re.compile(r'\{"type": "function", "function": \{"name": "([^"\\]+)"')
 
 
 def _held(text: str) -> int:

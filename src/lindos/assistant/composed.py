@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from lindos.assistant.functions import defused
+from lindos.assistant.marks import broken
 from lindos.assistant.settlement.wording import Told, clock_words
 from lindos.knowledge import Post
 
@@ -28,12 +28,12 @@ def tell_posts(posts: Sequence[Post], at: datetime, language: str) -> Told:
     for post in posts[:MOST_QUOTED]:
         seen = clock_words(post.seen_at, at)
         told.say(
-            f"\n- {defused(post.name)} ({'vu à' if french else 'seen'} {seen}) : « "
+            f"\n- {broken(post.name)} ({'vu à' if french else 'seen'} {seen}) : « "
             if french
-            else f"\n- {defused(post.name)} (seen {seen}): “"
+            else f"\n- {broken(post.name)} (seen {seen}): “"
         )
-        # A call of a function that somebody posts is no call of ours.
-        told.cite(defused(shortened(post.text)), [post], quote=True)
+        # A call of a function that somebody posts is no call of ours, nor is what is told to a model in the next turn.
+        told.cite(broken(shortened(post.text)), [post], quote=True)
         told.say(" »" if french else "”")
     return told
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from datetime import datetime
+from collections.abc import Iterable
 
 from lindos.assistant.basis import Source
+from lindos.assistant.ordinary import is_ordinary
 from lindos.assistant.settlement.names import COMMON, Cast, names_in
 from lindos.assistant.settlement.standing import Standing
 from lindos.assistant.settlement.words import fold, plain, words
@@ -59,35 +59,25 @@ def sources_of_events(standings: Iterable[Standing]) -> list[Source]:
 
 def needs_support(sentence: str, cast: Cast) -> bool:
     """Whether a sentence says something of the world that a post has to carry: a name or a number."""
-    return bool(_numbers(sentence)) or bool(_names(sentence, cast))
+    return bool(numbers_in(sentence)) or bool(_names(sentence, cast))
+
+
+def names_somebody(text: str, cast: Cast) -> bool:
+    """Whether a name of a value in a form is somebody's: somebody known, or no ordinary word with a capital."""
+    return not cast.people.isdisjoint(words(text)) or any(
+        not is_ordinary(word) for name in names_in(text, cast) for word in words(name)
+    )
 
 
 def carries(text: str, sentence: str, cast: Cast) -> bool:
     """Whether `text` has every name and every number of `sentence`."""
+    return numbers_in(sentence) <= numbers_in(text) and carries_names(text, sentence, cast)
+
+
+def carries_names(text: str, sentence: str, cast: Cast) -> bool:
+    """Whether `text` has every name of `sentence`."""
     line = f" {' '.join(words(text))} "
-    numbers = _numbers(text)
-    if any(number not in numbers for number in _numbers(sentence)):
-        return False
     return all(_carries_name(line, name) for name in _names(sentence, cast))
-
-
-def facts_of(standings: Sequence[Standing]) -> str:
-    """What the register itself says of events, as a text that may carry sentences."""
-    parts = []
-    for standing in standings:
-        event = standing.event
-        parts.append(
-            f"{event.title}. {event.jurisdiction}. {' '.join(event.phrases)}. {' '.join(event.authoritative)}."
-        )
-        parts += [_moments(event.opens), _moments(event.closes), f"{standing.outcome}. {standing.state}."]
-    return " ".join(parts)
-
-
-def _moments(at: datetime) -> str:
-    hour = at.hour % 12 or 12
-    return (
-        f"{at:%Y-%m-%d %H:%M} {at.day} {at:%B} {at:%Y} {at.hour} {hour} {at.minute:02d} {at:%H}h{at:%M} {hour} {at:%p}."
-    )
 
 
 def _carries_name(line: str, name: str) -> bool:
@@ -102,11 +92,11 @@ def _carries_name(line: str, name: str) -> bool:
 
 
 def _names(sentence: str, cast: Cast) -> list[str]:
-    """Names, but for one that may only be the first word of its sentence."""
+    """Names, but for an ordinary word that has its capital as the first of its sentence."""
     found = list(names_in(sentence, cast))
     if (
         found
-        and " " not in found[0]
+        and is_ordinary(fold(found[0]))
         and plain(sentence).lstrip(" \"'“«(-—*").startswith(found[0])
         and fold(found[0]) not in cast.people
     ):
@@ -114,7 +104,7 @@ def _names(sentence: str, cast: Cast) -> list[str]:
     return found
 
 
-def _numbers(text: str) -> set[str]:
+def numbers_in(text: str) -> set[str]:
     """Numbers, however their thousands and decimals are marked."""
     found = set()
     for number in _NUMBER.findall(plain(text)):

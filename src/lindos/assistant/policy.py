@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
+from lindos.assistant.beginnings import Beginnings
 from lindos.assistant.plainwords import readings, windows
 from lindos.assistant.saferegex import compiled
 from lindos.specs import Spec, SpecError, nearest
@@ -84,6 +85,8 @@ class _Compiled:
 
         self._match = [ready(source) for source in pattern.match]
         self._also = [ready(source) for source in pattern.also]
+        self.sources = [one.pattern for one in (*self._match, *self._also)]
+        """What is looked for, fragments filled in."""
         self._unless = [ready(source) for source in pattern.unless]
 
     def hits(self, text: str, stretches: Iterable[str]) -> bool:
@@ -124,7 +127,7 @@ class Policy(Spec):
             if rule.id in seen:
                 raise ValueError(f"there are two rules '{rule.id}'")
             seen.add(rule.id)
-        _ = self._questions, self._outputs  # compiled now, so that what is wrong is found now
+        _ = self._questions, self._outputs, self._beginnings  # compiled now, so that what is wrong is found now
         return self
 
     @classmethod
@@ -153,6 +156,11 @@ class Policy(Spec):
         """Whether a sentence of an answer must not be shown; None where it may."""
         return self._verdict(self._outputs, sentence, language)
 
+    def may_begin(self, tail: str) -> bool:
+        """Whether the first word of `tail`, the end of a sentence that still grows, may be the first of something that
+        `check_output` looks for; words of which that is not so may be shown before the sentence has ended."""
+        return self._beginnings.open_at(tail)
+
     def _verdict(self, patterns: list[tuple[Rule, list[_Compiled]]], text: str, language: str) -> Verdict | None:
         read = [(reading, windows(reading)) for reading in readings(text)]
         for rule, ready in patterns:
@@ -168,6 +176,10 @@ class Policy(Spec):
     @cached_property
     def _outputs(self) -> list[tuple[Rule, list[_Compiled]]]:
         return [(rule, self._ready(rule, rule.output)) for rule in self.rules]
+
+    @cached_property
+    def _beginnings(self) -> Beginnings:
+        return Beginnings(source for _, ready in self._outputs for one in ready for source in one.sources)
 
     def _ready(self, rule: Rule, patterns: Mapping[str, tuple[Pattern, ...]]) -> list[_Compiled]:
         return [

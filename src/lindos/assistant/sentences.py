@@ -32,8 +32,20 @@ class Sentences:
     """Cuts a growing text into units. `feed` and `finish` hand each to `end` once it is whole; with `by_word`, words
     that cannot begin anything risky go to `begin` at once."""
 
-    def __init__(self, *, by_word: bool, risky: frozenset[str] = frozenset(), cautious: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        by_word: bool,
+        risky: frozenset[str] = frozenset(),
+        cautious: bool = False,
+        waits: Callable[[str], bool] | None = None,
+        calls: bool = True,
+    ) -> None:
         self._by_word = by_word
+        self._waits = waits
+        """Whether the first word of what is not shown yet has to wait for what follows."""
+        self._calls = calls
+        """Whether a call's marks are marks; else they are words like others."""
         self._cautious = cautious
         """Whether any name is risky: something is open that nobody knows all the names of."""
         self._risky = risky
@@ -47,18 +59,18 @@ class Sentences:
         self._cut(end)
         if not self._held:
             self._let_words(begin)
-        if len(self._text) > LONGEST and CALL_OPEN not in self._text:
+        if len(self._text) > LONGEST and not (self._calls and CALL_OPEN in self._text):
             self._end(len(self._text), end)
 
     def finish(self, end: Callable[[Unit], None]) -> None:
         """The text has ended."""
         self._cut(end)
         if self._text:
-            self._end(len(self._text), end)
+            self._end(len(self._text), end, call=self._calls and self._text.startswith(CALL_OPEN))
 
     def _cut(self, end: Callable[[Unit], None]) -> None:
         while self._text:
-            opening = self._text.find(CALL_OPEN)
+            opening = self._text.find(CALL_OPEN) if self._calls else -1
             if opening == 0:
                 closing = self._text.find(CALL_CLOSE)
                 if closing < 0:
@@ -87,8 +99,15 @@ class Sentences:
             if self._is_risky(found.group()):
                 self._held = True
                 return
+            if self._waits is not None and self._waits(self._whole_words()):
+                return
             begin(found.group())
             self._shown = found.end()
+
+    def _whole_words(self) -> str:
+        """What is not shown, up to the word that may still grow."""
+        rest = self._text[self._shown :]
+        return rest if rest[-1].isspace() else rest[: len(rest) - len(rest.rsplit(maxsplit=1)[-1])]
 
     def _is_risky(self, word: str) -> bool:
         seen = _looked_at(word)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from lindos.assistant.marks import broken
 from lindos.assistant.settlement.calls import same_outcome
 from lindos.assistant.settlement.standing import Standing
 from lindos.knowledge import Post
@@ -100,7 +101,7 @@ def _settled(standing: Standing, opening: str, french: bool) -> str:
 
 
 def _by_whom(standing: Standing, french: bool) -> str:
-    names = list(dict.fromkeys(call.post.name for call in standing.supporting))
+    names = list(dict.fromkeys(broken(call.post.name) for call in standing.supporting))
     listed = _listed(names, french)
     if standing.event.settled:
         state = {"called": "annoncé", "certified": "certifié"} if french else {}
@@ -166,10 +167,10 @@ def _tell_counts(told: Told, standing: Standing, at: datetime, french: bool) -> 
     count = standing.counts[0]
     seen = clock_words(count.post.seen_at, at)
     told.say(
-        f" Décompte partiel selon {count.post.name}, vu à {seen} : « "
+        f" Décompte partiel selon {broken(count.post.name)}, vu à {seen} : « "
         if french
-        else f" Partial count by {count.post.name}, seen at {seen}: “"
+        else f" Partial count by {broken(count.post.name)}, seen at {seen}: “"
     )
-    told.cite(count.words, [count.post], quote=True)
+    told.cite(broken(count.words), [count.post], quote=True)
     full = count.words.rstrip().endswith((".", "!", "?", "…"))
     told.say((" »" if french else "”") + ("" if full else "."))

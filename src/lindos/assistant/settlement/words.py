@@ -18,7 +18,7 @@ _MARKUP = re.compile(r"[*_`~#|<>\[\]{}\\^=]+")
 _SPACED = re.compile(r"(?<![\w'])\w(?:[ .\-·]\w){2,}(?![\w'])")
 _DOTTED = re.compile(r"(?<![\w@/])[^\W\d_]+(?:[.·]{1,3}[^\W\d_]+){2,}\.{0,3}(?![\w/])")
 """Words.with.dots.between; a host name of three parts is taken for one, which does no harm."""
-_CITE = re.compile(r"\s*\[\[?(\d{1,3})\]?\](?:\([^()\s]*\))?")
+_CITE = re.compile(r"\s*\[\[?(\d{1,3}(?:(?:\s?[,;]\s?|\s(?:and|et)\s)\d{1,3}){0,9})\]?\](?:\([^()\s]*\))?")
 
 # Letters of other alphabets that look like Latin ones, and digits that stand for letters inside of words.
 _ALIKE = {
@@ -94,8 +94,8 @@ def is_loud(text: str) -> bool:
 
 
 def without_citations(text: str) -> tuple[str, tuple[int, ...]]:
-    """The text without marks like [1], and the numbers they had."""
-    numbers = tuple(int(number) for number in _CITE.findall(text))
+    """The text without marks like [1] and [1, 2], and the numbers they had."""
+    numbers = tuple(int(number) for mark in _CITE.findall(text) for number in re.findall(r"\d+", mark))
     return _CITE.sub("", text), numbers
 
 
