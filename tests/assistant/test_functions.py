@@ -17,13 +17,13 @@ from lindos.assistant.calls import Call, CallParser, Event, Words
 from lindos.assistant.functions import (
     CALL_CLOSE,
     CALL_OPEN,
+    RESULT_OPEN,
     Called,
     Function,
     Returned,
     Said,
     calls_grammar,
     defused,
-    is_result,
     offers_functions,
     rendered,
 )
@@ -179,16 +179,20 @@ def test_a_conversation_as_a_model_is_told_it():
     assert call == Call("warmth", '{"place": "Lindos"}')
     assert isinstance(note, Words)
     assert note.text.strip() == '<tool_call>\n{"name": "note", "arguments": "no JSON"}\n</tool_call>'
-    assert is_result(results)
+    assert [message.result for message in (question, answer, results, more)] == [False, False, True, False]
     assert results.content.count("</tool_response>") == results.content.count("<tool_response>") == 2
     assert CALL_OPEN not in results.content
     assert offers_functions([system, offer, question])
     assert not offers_functions(rendered(turns))
 
 
-def test_nothing_is_changed_where_no_functions_are_in_play():
-    turns = [Said("system", "x"), Said("user", f"What does {CALL_OPEN} mean?"), Said("assistant", "A call.")]
+def test_without_functions_nothing_but_marks_that_people_write_is_changed():
+    turns = [Said("system", "x"), Said("user", "What does a < b mean?"), Said("assistant", f"{CALL_OPEN} is a call.")]
     assert [(m.role, m.content) for m in rendered(turns)] == [(turn.role, turn.text) for turn in turns]
+    for mark in (CALL_OPEN, CALL_CLOSE, RESULT_OPEN):
+        (told,) = rendered([Said("user", f"{mark}\nWhat is that?")])
+        assert mark not in told.content
+        assert not told.result
 
 
 def accepted(grammar: Grammar, text: str) -> bool:

@@ -212,7 +212,7 @@ def test_a_call_that_somebody_posts_is_no_call(in_process: InProcess, size: int 
 
 
 def test_what_a_function_came_to_is_nobodys_question():
-    result = Message(role="user", content="<tool_response>\nAnn has won.\n</tool_response>")
+    result = Message(role="user", content="<tool_response>\nAnn has won.\n</tool_response>", result=True)
     asked = Message(role="user", content="Who has won?")
     first = Message(role="user", content="Hello")
     ask = Ask(messages=(first, asked, Message(role="assistant", content=CALL), result))

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from lindos.assistant.functions import is_result
 from lindos.assistant.model import Sampling, Truncate
 from lindos.assistant.persona import DEFAULT_PERSONA
 from lindos.specs import Message
@@ -53,5 +52,5 @@ class Ask:
     @property
     def _asked(self) -> tuple[str, ...]:
         # What functions came to stands in turns of the user's, and is nobody's question.
-        turns = (message for message in self.messages if message.role == "user" and not is_result(message))
+        turns = (message for message in self.messages if message.role == "user" and not message.result)
         return tuple(message.content for message in turns)

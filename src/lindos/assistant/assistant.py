@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
+from lindos.assistant.admitted import Admission
 from lindos.assistant.answer import AssistantAnswer, citations_of
 from lindos.assistant.ask import Ask
 from lindos.assistant.basis import Basis, Form
@@ -58,15 +59,17 @@ class Assistant:
         self.posts = posts
         self._personas = personas
         self._policy = policy or Policy.load()
+        self._admission = Admission(self._policy)
         self._clock = clock
 
     async def answer(self, ask: Ask) -> AssistantAnswer:
         """Begin an answer. Raises as ChatModel.submit does."""
         now = self._clock()
         standings = await self._standings()
+        ask = replace(ask, messages=await self._admission.admitted(ask.messages))
         topic = topic_of(ask.question, standings, now, ask.earlier)
         language = ask.language or ("fr" if topic.language == "fr" else "en")
-        verdict = self._policy.check(ask.question, language)
+        verdict = self._admission.verdict(ask.question, language)
         if verdict is not None:
             basis = Basis(language=language, refused=f"{verdict.rule} ({verdict.version})")
             return AssistantAnswer(basis, Told(verdict.text))

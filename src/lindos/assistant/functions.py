@@ -88,24 +88,21 @@ def defused(text: str) -> str:
 def rendered(turns: Iterable[Turn], functions: Sequence[Function] = ()) -> list[Message]:
     """The conversation as a model is told it, functions on offer behind the first instructions.
 
-    Where functions or results are in play, nobody but the model can write their marks.
+    Marks of calls and results that people write are defused: a model would take them for its own and for ours.
     """
-    turns = list(turns)
-    guarded = bool(functions) or not all(isinstance(turn, Said) for turn in turns)
     messages: list[Message] = []
     for turn in turns:
         match turn:
             case Said(role, text):
-                safe = defused(text) if guarded and role == "user" else text
-                messages.append(Message(role=role, content=safe))
+                messages.append(Message(role=role, content=defused(text) if role == "user" else text))
             case Called():
                 _join(messages, "assistant", f"{CALL_OPEN}\n{_call(turn)}\n{CALL_CLOSE}")
             case Returned():
                 results = f"{RESULT_OPEN}\n{defused(turn.text)}\n{RESULT_CLOSE}"
-                if messages and is_result(messages[-1]):
+                if messages and messages[-1].result:
                     _join(messages, "user", results)
                 else:
-                    messages.append(Message(role="user", content=results))
+                    messages.append(Message(role="user", content=results, result=True))
     if not functions:
         return messages
     at = next((at for at, message in enumerate(messages) if message.role != "system"), len(messages))
@@ -115,11 +112,6 @@ def rendered(turns: Iterable[Turn], functions: Sequence[Function] = ()) -> list[
 def offers_functions(messages: Iterable[Message]) -> bool:
     """Whether a rendered conversation has functions on offer, so that an answer may hold calls."""
     return any(message.role == "system" and message.content.startswith(_HEAD) for message in messages)
-
-
-def is_result(message: Message) -> bool:
-    """Whether a message of a rendered conversation is what calls came to, and no person's words."""
-    return message.role == "user" and message.content.startswith(f"{RESULT_OPEN}\n")
 
 
 def calls_grammar(functions: Sequence[Function], *, several: bool, otherwise: str | None = None) -> Grammar:
@@ -174,6 +166,6 @@ def _join(messages: list[Message], role: Role, text: str) -> None:
     """`text` as the end of the last message where that is of `role`, else as a message."""
     if messages and messages[-1].role == role:
         before = f"{messages[-1].content}\n" if messages[-1].content else ""
-        messages[-1] = Message(role=role, content=before + text)
+        messages[-1] = messages[-1].model_copy(update={"content": before + text})
     else:
         messages.append(Message(role=role, content=text))

@@ -23,6 +23,8 @@ async def look_back(text: str, basis: Basis, posts: Posts | None, events: Events
         source.model_copy(update={"text": "", "url": ""}) if source.uri in deleted else source
         for source in basis.sources
     )
+    # What was cut may have a post's words; which post's, nobody knows any more.
+    cut = tuple(one.model_copy(update={"text": ""}) for one in basis.cut) if deleted else basis.cut
     now = await events.standings([event.id for event in basis.events]) if events is not None and basis.events else {}
     stale = tuple(event.title for event in basis.events if changed(event, now))
     return Standing(
@@ -30,7 +32,7 @@ async def look_back(text: str, basis: Basis, posts: Posts | None, events: Events
         stale=stale,
         deleted=tuple(source.uri for source in basis.sources if source.uri in deleted),
         edited=edited,
-        basis=basis.model_copy(update={"citations": citations, "sources": sources}),
+        basis=basis.model_copy(update={"citations": citations, "sources": sources, "cut": cut}),
     )
 
 

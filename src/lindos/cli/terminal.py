@@ -87,6 +87,7 @@ class Session:
         self._last: int | None = None
         self._messages: list[Message] = []
         self._text = ""
+        self._answering: AssistantAnswer | None = None
 
     @classmethod
     async def open(cls, source: Source, persona: Persona, data: Path, *, keep: bool) -> Session:
@@ -127,7 +128,7 @@ class Session:
     async def ask(self, question: str) -> None:
         """Answer a question, streamed to stdout; Ctrl-C stops it."""
         self._messages.append(Message(role="user", content=question))
-        self._text, fields = "", {"state": "stopped"}
+        self._text, self._answering, fields = "", None, {"state": "stopped"}
         try:
             await self._keep("user", question)
             fields = {"state": "done", **await self._answer()}
@@ -140,7 +141,7 @@ class Session:
             self.say.print("\n[dim](stopped)[/dim]")
         self._messages.append(Message(role="assistant", content=self._text))
         try:
-            await self._keep("assistant", self._text, model=self._model.info.name, **fields)
+            await self._keep("assistant", self._text, model=self._model.info.name, basis=self._basis(), **fields)
         except asyncio.CancelledError:  # a moment too late: there is nothing left to stop
             _go_on()
 
@@ -148,6 +149,7 @@ class Session:
         sampling = chat_sampling(await self._model.wait_ready())  # after a death the engine is started again
         said = tuple(message for message in self._messages if message.content)
         async with await self._assistant.answer(Ask(said, persona=self.persona.id, sampling=sampling)) as answer:
+            self._answering = answer
             if answer.dropped:
                 self.say.print(f"[dim](the oldest {answer.dropped} messages do not fit any more)[/dim]")
             async for chunk in answer:
@@ -161,8 +163,14 @@ class Session:
             "completion_tokens": usage.completion_tokens,
             "dropped": answer.dropped,
             "finish": answer.finish or "",
-            "basis": "" if answer.basis == Basis() else answer.basis.model_dump_json(),
         }
+
+    def _basis(self) -> str:
+        """What the words of the last answer rest on, however it ended; more may be known, and never have been said."""
+        basis = self._answering.basis if self._answering is not None else Basis()
+        within = tuple(one for one in basis.citations if one.end <= len(self._text))
+        basis = basis.model_copy(update={"citations": within})
+        return "" if basis == Basis() else basis.model_dump_json()
 
     def _show_sources(self, answer: AssistantAnswer) -> None:
         """Below the answer, the posts it rests on, and how much was held back."""

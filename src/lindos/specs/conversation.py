@@ -14,6 +14,8 @@ class Message(Spec):
 
     role: Role
     content: str
+    result: bool = False
+    """Whether it is what calls of functions came to: it stands in a turn of the user's, and is nobody's words."""
 
 
 class Conversation(Spec):

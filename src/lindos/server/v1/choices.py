@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from lindos.assistant import Chunk, EngineError, QueueFull
+from lindos.assistant import Chunk, QueueFull
 from lindos.server.sse import finish
 from lindos.server.v1.speech import Spoken
 
@@ -17,7 +17,7 @@ RETRY_SECONDS = 0.05
 
 Submit = Callable[[int], Coroutine[Any, Any, Spoken]]
 Answers = dict[int, Spoken]
-News = tuple[int, Chunk | EngineError | None]
+News = tuple[int, Chunk | Exception | None]
 
 
 @asynccontextmanager
@@ -41,7 +41,7 @@ async def submitted(submit: Submit, count: int) -> AsyncGenerator[Answers, None]
 
 async def merged(answers: Answers, submit: Submit, count: int) -> AsyncGenerator[tuple[int, Chunk], None]:
     """The chunks of all `count` answers as they come, each with its number; those not in `answers` yet are submitted as
-    others end. Raises EngineError as they do.
+    others end. Raises what they and `submit` raise.
 
     To be closed by its reader (`aclosing`) before `submitted` ends: what reads on would submit behind its back.
     """
@@ -56,7 +56,7 @@ async def merged(answers: Answers, submit: Submit, count: int) -> AsyncGenerator
         left = count
         while left:
             number, item = await queue.get()
-            if isinstance(item, EngineError):
+            if isinstance(item, Exception):
                 raise item
             if item is None:
                 left -= 1
@@ -79,7 +79,7 @@ async def _lane(
                 queue.put_nowait((number, chunk))
             queue.put_nowait((number, None))
             number = next(todo, None)
-    except EngineError as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is: who waits for this answer would wait for ever
         queue.put_nowait((number or 0, error))
 
 

@@ -12,7 +12,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 import lindos
-from lindos.assistant import Basis, EngineError, TokenLogprob
+from lindos.assistant import Basis, TokenLogprob
 from lindos.server.errors import as_api_error, json_response
 from lindos.server.service import Service
 from lindos.server.sse import DONE, EVENT_SCHEMA, EventStream, event, unless_gone
@@ -147,7 +147,7 @@ async def stream_of(
                         yield closing(index)
             if body.include_usage:
                 yield event({**head, "choices": [], "usage": _usage(answers, body).model_dump()})
-        except EngineError as error:
+        except Exception as error:  # noqa: BLE001 - the reader is told, and what is unexpected is logged
             yield event(as_api_error(error).body)
         yield DONE
 

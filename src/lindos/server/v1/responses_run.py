@@ -78,14 +78,14 @@ class ResponseRun:
         """The last events, once the response is kept."""
         usage = await answer.wait()
         if self.fault is not None:
-            last = list(self._failed(usage))
+            last = list(self._failed(answer, usage))
         else:
             last = list(self._writer.end(answer.finish, usage, basis_of(answer)))
         try:
             await self._keep()
         except StorageError as error:
             self.fault = error
-            last += self._failed(usage)
+            last += self._failed(answer, usage)
         return [*last, self._writer.last()]
 
     async def _left(self, answer: Spoken) -> None:
@@ -99,9 +99,9 @@ class ResponseRun:
         except StorageError as error:
             log.error("a response whose reader had left could not be kept: %s", error)
 
-    def _failed(self, usage: Usage) -> Iterator[Event]:
+    def _failed(self, answer: Spoken, usage: Usage) -> Iterator[Event]:
         assert self.fault is not None
-        return self._writer.fail(as_api_error(self.fault).body["error"]["message"], usage)
+        return self._writer.fail(as_api_error(self.fault).body["error"]["message"], usage, basis_of(answer))
 
     async def _keep(self) -> None:
         if not self._run.stored or (self.fault is not None and not self._streamed):

@@ -81,9 +81,7 @@ class ResponseWriter:
         # An answer that was cancelled may have no last chunk; to end a speech twice says nothing twice.
         yield from self._show(self._speech.end(refused=basis is not None and bool(basis.refused)), ())
         yield from self._search(basis)
-        if basis is not None:
-            self.basis = self._speech.settled(basis)
-            self.reply.lindos = Evidence.of(self.basis)
+        self._rest(basis)
         if self._message is None and not self._speech.calls:
             yield from self._open(refusal=False)
         whole = finish == "stop"
@@ -94,8 +92,9 @@ class ResponseWriter:
             self.reply.incomplete_details = IncompleteDetails(reason="max_output_tokens")
         self._settle(status, usage)
 
-    def fail(self, message: str, usage: Usage) -> Iterator[Event]:
+    def fail(self, message: str, usage: Usage, basis: Basis | None) -> Iterator[Event]:
         """The events before the last one of a response that came to nothing."""
+        self._rest(basis)
         yield self._event("error", code="server_error", message=message, param=None)
         self.reply.error = ResponseFault(code="server_error", message=message)
         if self._message is not None:
@@ -107,6 +106,12 @@ class ResponseWriter:
         # There is none of its own for what was cancelled.
         name = self.reply.status if self.reply.status in ("completed", "failed") else "incomplete"
         return self._event(f"response.{name}", response=self.snapshot())
+
+    def _rest(self, basis: Basis | None) -> None:
+        """Note what the answer rests on; what was deleted since goes from one that failed, too."""
+        if basis is not None:
+            self.basis = self._speech.settled(basis)
+            self.reply.lindos = Evidence.of(self.basis)
 
     def _settle(self, status: ResponseStatus, usage: Usage) -> None:
         self.reply.status = status
