@@ -16,13 +16,14 @@ PARTING = "\n\n"
 def answer_of(route: RouteName, reply: Mapping[str, Any]) -> dict[str, Any]:
     """A whole reply as a replay prints it: {text, form, as_of, citations, cut}.
 
-    All that is said is in `text`, choice after choice, calls as name(arguments). Completions tell no citations.
+    All that is said is in `text`, choice after choice, calls as name(arguments). Completions tell no citations, and
+    what a bare model says rests on nothing.
     """
     told = [said for said, _ in _said(route, reply) if said]
     places = list(dict.fromkeys(place for _, cited in _said(route, reply) for place in cited))
     # Where there are several choices, each tells its own, and the reply repeats the first one's.
     evidence = [choice["lindos"] for choice in reply.get("choices", ()) if choice.get("lindos")]
-    evidence = evidence or [reply["lindos"]]
+    evidence = evidence or ([reply["lindos"]] if reply.get("lindos") else [])
     sources = {source["url"] or source["uri"]: source for one in evidence for source in one["sources"]}
     first = evidence[0] if evidence else {}
     return {
