@@ -32,9 +32,10 @@ class Fault:
     reply: str = ""
 
     def __str__(self) -> str:
+        way = f"{self.ask.get('route')}{', stream' if self.ask.get('stream') else ''}"
         return (
             f"{self.kind}: {self.detail}\n  asked {self.ask.get('ask')!r} at {self.ask.get('at')}"
-            f" ({self.ask.get('persona')}, {self.ask.get('route')})\n  model said {self.reply!r}"
+            f" ({self.ask.get('persona')}, {way})\n  model said {self.reply!r}"
             f"\n  answered [{self.answer.get('form')}] {self.answer.get('text')!r}"
         )
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from lindos.assistant.replay import replay
+from lindos.server.in_process import asking_in_process
 from tests.replay import asks, wordings, wordings_kinds
 from tests.replay.judge import Verdict, judge
 from tests.replay.timelines import Timeline
@@ -18,12 +20,14 @@ FRENCH_QUESTIONS = {
 }
 
 
+def answered(lines: Sequence[Mapping[str, Any]], model: str | None = None) -> list[dict[str, Any]]:
+    """The answers of a replay whose routes are those of the real application."""
+    return replay(lines, model=model, asker=asking_in_process)
+
+
 def play(timeline: Timeline, model: str | None = None) -> Verdict:
     """Run a timeline and judge it."""
-    from lindos.assistant.replay import replay
-
-    answers: list[dict[str, Any]] = replay(timeline.played(), model=model)
-    return judge(timeline.lines, timeline.races, answers)
+    return judge(timeline.lines, timeline.races, answered(timeline.played(), model))
 
 
 def report(verdict: Verdict, *kinds: str, most: int = 8) -> str:

@@ -12,7 +12,7 @@ from tests.replay import oracle
 from tests.replay.claims import plain
 from tests.replay.count2020 import CALLS, FLIPS, SIDES, Row, night, rows
 from tests.replay.judge import Verdict, judge
-from tests.replay.play import play, report
+from tests.replay.play import answered, play, report
 from tests.replay.timelines import Timeline
 
 
@@ -86,9 +86,7 @@ def test_the_lead_is_followed(states, state):
 
 def play_leaders(timeline: Timeline) -> tuple[Verdict, list[str]]:
     """The verdict, and whom each answer names first."""
-    from lindos.assistant.replay import replay
-
-    answers = replay(timeline.played())
+    answers = answered(timeline.played())
     places = [{name: plain(a["text"]).find(plain(name)) for name in SIDES} for a in answers]
     leaders = [min((n for n, at in p.items() if at >= 0), key=lambda n: p[n], default="") for p in places]
     return judge(timeline.lines, timeline.races, answers), leaders

@@ -7,12 +7,14 @@ whole when all of it was shown. What still got through when they were first mend
 from __future__ import annotations
 
 import json
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lindos.assistant.replay import replay
+from tests.replay.play import answered
+from tests.replay.timelines import ROUTES
 
 OUTSIDE: dict[str, Any] = json.loads(Path(__file__).with_name("outside.json").read_text(encoding="utf-8"))
 AT = "2033-05-01T21:30:00Z"
@@ -39,8 +41,12 @@ def answers() -> dict[str, dict[str, Any]]:
     pairs = [*OUTSIDE["announcing"], *OUTSIDE["harmless"]]
     events = [{"at": AT, "event": {**event, "state": "counting"}} for event in OUTSIDE["events"]]
     script = [{"match": rf"\A{_escaped(pair['ask'])}\Z", "reply": pair["reply"]} for pair in pairs]
-    asked = [{"at": AT, "ask": pair["ask"], "lang": pair["lang"]} for pair in pairs]
-    told = replay([{"model": script}, *events, *asked])
+    ways = cycle((None, *ROUTES, *(f"{route}+stream" for route in ROUTES)))
+    asked = [
+        {"at": AT, "ask": pair["ask"], "lang": pair["lang"], "route": way}
+        for pair, way in zip(pairs, ways, strict=False)
+    ]
+    told = answered([{"model": script}, *events, *asked])
     return {pair["ask"]: answer for pair, answer in zip(pairs, told, strict=True)}
 
 

@@ -43,6 +43,8 @@ class Timeline:
 
     def __post_init__(self) -> None:
         self.races[self.race.id] = self.race
+        self.ways = random.Random(self.race.id)
+        """Draws how routes are asked."""
 
     def wait(self, minutes: float) -> None:
         self.now += timedelta(minutes=minutes)
@@ -105,6 +107,8 @@ class Timeline:
         reply, claims = self.replies.setdefault(text, (reply, claims))
         vague = more.pop("vague", False)
         data = {"at": self._at(), "ask": text, "persona": self.rng.choice(PERSONAS), "route": self.rng.choice(ROUTES)}
+        way = self.ways.choice(("whole", "whole", "stream", "stream", "direct"))
+        data |= {"route": "direct"} if way == "direct" else {"stream": way == "stream"}
         self.lines.append(Line({**data, **more}, about=about, reply=reply, claims=claims, vague=vague))
 
     # What sources and others post.

@@ -7,10 +7,13 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any, cast
 
 from lindos.assistant import Ask, Assistant, AssistantAnswer, Basis, Chunk, Citation, Cut, EventBasis, Source, Standing
 from lindos.assistant.gate import Gate
+from lindos.assistant.looking_back import look_back
+from lindos.assistant.settlement import Events
 from lindos.assistant.settlement.wording import Told
 from lindos.knowledge import Hit, Post, PostQuery, Posts
 from tests.server.scripted import ScriptedAnswer, ScriptedChatModel
@@ -73,6 +76,26 @@ class CountedPosts:
         return [Hit(self.latest, 0.0)] if self.latest else []
 
 
+@dataclass
+class KeptPosts:
+    """As much of Posts as looking back wants."""
+
+    posts: dict[str, Post]
+
+    async def get(self, uris: Iterable[str]) -> dict[str, Post]:
+        return {uri: self.posts[uri] for uri in uris if uri in self.posts}
+
+
+@dataclass
+class KeptEvents:
+    """As much of Events as looking back wants."""
+
+    fingerprints: dict[str, str]
+
+    async def standings(self, ids: Iterable[str]) -> dict[str, Any]:
+        return {name: SimpleNamespace(fingerprint=self.fingerprints[name]) for name in ids}
+
+
 class GroundedGate(Gate):
     """Lets everything pass, and tells what it rests on as its text comes: what was cut, at the end."""
 
@@ -133,26 +156,21 @@ class GroundedAssistant(Assistant):
         return AssistantAnswer(basis.model_copy(update={"cut": ()}), Told(), inner, GroundedGate(basis))
 
     async def standing(self, text: str, basis: Basis) -> Standing:
-        uris = [source.uri for source in basis.sources]
-        gone = [uri for uri in uris if uri in self.deleted]
-        holes = [(one.start, one.end) for one in basis.citations if one.quote and one.uri in gone]
+        """As the real one looks back, at posts and events that are what the test made of them."""
+        posts = KeptPosts({source.uri: self._now(source) for source in basis.sources})
+        events = KeptEvents({one.id: f"{one.standing}{'+' if one.id in self.moved else ''}" for one in basis.events})
+        return await look_back(text, basis, cast(Posts, posts), cast(Events, events))
 
-        def moved(place: int) -> int:
-            return place - sum(max(0, min(end, place) - start) for start, end in holes if start < place)
-
-        shown = "".join(c for at, c in enumerate(text) if not any(start <= at < end for start, end in holes))
-        citations = tuple(
-            one.model_copy(update={"start": moved(one.start), "end": moved(one.end)})
-            for one in basis.citations
-            if one.uri not in gone
-        )
-        sources = tuple(source for source in basis.sources if source.uri not in gone)
-        return Standing(
-            text=shown,
-            stale=tuple(event.title for event in basis.events if event.id in self.moved),
-            deleted=tuple(gone),
-            edited=tuple(uri for uri in uris if uri in self.edited),
-            basis=basis.model_copy(update={"sources": sources, "citations": citations}),
+    def _now(self, one: Source) -> Post:
+        """A source's post as it stands in the store."""
+        gone, edited = one.uri in self.deleted, one.uri in self.edited
+        return Post(
+            source="test",
+            uri=one.uri,
+            author=one.author,
+            text="" if gone else f"{one.text} (edited)" if edited else one.text,
+            seen_at=one.seen_at,
+            deleted_at=NIGHT if gone else None,
         )
 
 

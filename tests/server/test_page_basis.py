@@ -145,6 +145,18 @@ def test_a_deleted_post_is_gone_from_old_answers_and_from_the_database(given: Gi
     assert marks(client, conversation)[key] == marked
 
 
+def test_a_sentence_that_rests_on_a_deleted_post_goes_with_it(given: Given, client: httpx.Client):
+    """Not only the post's own words: what was said in others by it alone, too."""
+    conversation = create(client)
+    answer = ask(client, conversation, "Who won?")[-1][1]["answer"]
+    given.assistant.deleted.add(COUNT.uri)
+    found = last(client, conversation)
+    assert found["text"] == TEXT.replace("Halvorsen **leads** with 51.8%.", "[deleted]")
+    assert re.findall(r">(\d)</a>", found["blocks"][0]) == ["2"]
+    row = given.server.run(given.server.service.conversations.message(answer["id"]))
+    assert "51.8" not in row.content + row.folded
+
+
 def test_a_deleted_post_that_was_only_found_leaves_no_trace(given: Given, client: httpx.Client):
     conversation = create(client)
     answer = ask(client, conversation, "Who won?")[-1][1]["answer"]

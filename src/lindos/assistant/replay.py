@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,12 @@ from lindos.assistant.assistant import Assistant
 from lindos.assistant.bundled import find_model
 from lindos.assistant.engine_model import EngineChatModel
 from lindos.assistant.model import ChatModel, Sampling
-from lindos.assistant.persona import DEFAULT_PERSONA, personas
+from lindos.assistant.persona import DEFAULT_PERSONA, Persona, personas
+from lindos.assistant.routes import OpenAsker, RouteAsker, RoutedAsk, route_of
 from lindos.assistant.scripted import scripted
-from lindos.assistant.settlement import Event, Events
-from lindos.knowledge import Change, Deleted, Edited, Post, Posts
+from lindos.assistant.settlement import Events
+from lindos.assistant.timeline import change_of, event_of, moment
+from lindos.knowledge import Posts
 from lindos.specs import Message, SpecError
 from lindos.storage import Database
 
@@ -46,18 +48,24 @@ class Clock:
         return self.now
 
 
-def replay(lines: Iterable[Mapping[str, Any]], *, model: str | None = None) -> list[dict[str, Any]]:
+def replay(
+    lines: Iterable[Mapping[str, Any]], *, model: str | None = None, asker: OpenAsker | None = None
+) -> list[dict[str, Any]]:
     """`replay_lines` for callers without an event loop."""
-    return asyncio.run(replay_lines(lines, model=model))
+    return asyncio.run(replay_lines(lines, model=model, asker=asker))
 
 
-async def replay_lines(lines: Iterable[Mapping[str, Any]], *, model: str | None = None) -> list[dict[str, Any]]:
+async def replay_lines(
+    lines: Iterable[Mapping[str, Any]], *, model: str | None = None, asker: OpenAsker | None = None
+) -> list[dict[str, Any]]:
     """The answers of a timeline, in the order of its questions, each {ask_index, text, form, as_of, citations, cut}.
 
     Its store is its own and gone at the end. The model is the script on the first line where there is one, else that
-    of the directory `model`, else the bundled one. Raises SpecError that names the line which cannot be used.
+    of the directory `model`, else the bundled one. Questions with a route go to `asker`, over the same store and clock.
+    Raises SpecError that names the line which cannot be used.
     """
     listed = list(lines)
+    routes = _routes(listed, asker)
     clock = Clock()
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="lindos-replay-"))
@@ -65,7 +73,10 @@ async def replay_lines(lines: Iterable[Mapping[str, Any]], *, model: str | None 
         posts = Posts(database)
         events = Events(database, posts, clock)
         chat = await _model(listed, model, stack)
-        assistant = Assistant(chat, personas(), posts, events, clock=clock)
+        known = personas()
+        assistant = Assistant(chat, known, posts, events, clock=clock)
+        over = await stack.enter_async_context(asker(assistant, database)) if asker is not None and routes else None
+        asking = _Asking(assistant, known, over)
         answers: list[dict[str, Any]] = []
         for number, line in enumerate(listed, 1):
             where = f"line {number}"
@@ -75,16 +86,29 @@ async def replay_lines(lines: Iterable[Mapping[str, Any]], *, model: str | None 
                 continue
             clock.set(moment(line["at"], f"{where}: at"))
             if "ask" in line:
-                answers.append(await _ask(assistant, line, len(answers)))
+                answers.append({"ask_index": len(answers), **await asking.answer(line, where)})
             elif "event" in line:
-                await events.put(_event(line["event"], where))
+                await events.put(event_of(line["event"], where))
             elif (change := change_of(line, clock.now, where)) is not None:
                 await posts.apply([change])
     return answers
 
 
+def _routes(lines: list[Mapping[str, Any]], asker: OpenAsker | None) -> bool:
+    """Whether questions go over routes. Raises SpecError before anything happens where one cannot."""
+    found = False
+    for number, line in enumerate(lines, 1):
+        if "ask" in line and route_of(line, f"line {number}") is not None:
+            if asker is None:
+                raise SpecError(
+                    f"line {number}: the route {line['route']!r} wants a server, and none was given (asker)"
+                )
+            found = True
+    return found
+
+
 async def _model(lines: list[Mapping[str, Any]], name: str | None, stack: AsyncExitStack) -> ChatModel:
-    script = lines[0].get("model") if lines else None
+    script = next((line for line in lines if line), {}).get("model")
     if isinstance(script, list) and name is None:
         return scripted(script)
     if name is None and not any("ask" in line for line in lines):
@@ -95,21 +119,46 @@ async def _model(lines: list[Mapping[str, Any]], name: str | None, stack: AsyncE
     return chat
 
 
-async def _ask(assistant: Assistant, line: Mapping[str, Any], index: int) -> dict[str, Any]:
-    question = line["ask"]
-    if not isinstance(question, str):
-        raise SpecError(f"ask {index}: the question must be a text (got {question!r})")
-    known = personas()
-    ask = Ask(
-        messages=(Message(role="user", content=question),),
-        persona=line.get("persona") if line.get("persona") in known else DEFAULT_PERSONA,  # type: ignore[arg-type]
-        language=str(line.get("lang") or ""),
-        sampling=Sampling(temperature=0.0, max_tokens=ANSWER_TOKENS),
-    )
-    answer = await assistant.answer(ask)
-    async with answer:
-        text = "".join([chunk.text async for chunk in answer])
-    return {"ask_index": index, "text": text, **outcome_of(answer)}
+@dataclass(frozen=True)
+class _Asking:
+    """Whom the questions of a timeline go to."""
+
+    assistant: Assistant
+    personas: Mapping[str, Persona]
+    over: RouteAsker | None
+    """For questions with a route."""
+
+    async def answer(self, line: Mapping[str, Any], where: str) -> dict[str, Any]:
+        """What a replay prints of the answer to a line's question, without its index."""
+        question = line["ask"]
+        if not isinstance(question, str):
+            raise SpecError(f"{where}: the question must be a text (got {question!r})")
+        persona = line.get("persona")
+        if not isinstance(persona, str) or persona not in self.personas:
+            persona = DEFAULT_PERSONA
+        language = str(line.get("lang") or "")
+        route = route_of(line, where)
+        if route is None or self.over is None:
+            return await self._directly(question, persona, language)
+        more = line.get("request") or {}
+        if not isinstance(more, Mapping):
+            raise SpecError(f"{where}: 'request' is an object with fields of the request's body (got {more!r})")
+        try:
+            return await self.over(RoutedAsk(question, route, persona, language, ANSWER_TOKENS, more))
+        except SpecError as error:
+            raise SpecError(f"{where}: {error}") from None
+
+    async def _directly(self, question: str, persona: str, language: str) -> dict[str, Any]:
+        ask = Ask(
+            messages=(Message(role="user", content=question),),
+            persona=persona,
+            language=language,
+            sampling=Sampling(temperature=0.0, max_tokens=ANSWER_TOKENS),
+        )
+        answer = await self.assistant.answer(ask)
+        async with answer:
+            text = "".join([chunk.text async for chunk in answer])
+        return {"text": text, **outcome_of(answer)}
 
 
 def outcome_of(answer: AssistantAnswer) -> dict[str, Any]:
@@ -123,82 +172,3 @@ def outcome_of(answer: AssistantAnswer) -> dict[str, Any]:
         "citations": [{"uri": uri, "text": texts.get(uri, "")} for uri in cited],
         "cut": [cut.text for cut in basis.cut],
     }
-
-
-def _event(record: Any, where: str) -> Event:
-    if not isinstance(record, Mapping):
-        raise SpecError(f"{where}: an event is an object (got {record!r})")
-    return Event.parse({name: record[name] for name in Event.model_fields if name in record}, where=f"{where}, event")
-
-
-def change_of(line: Mapping[str, Any], at: datetime, where: str) -> Change | None:
-    """The change to the store that a line tells; None where it tells none."""
-    for name, make in (("post", _post), ("edit", _edit), ("delete", _delete)):
-        if name in line:
-            record = line[name]
-            if not isinstance(record, Mapping) or not isinstance(record.get("uri"), str):
-                raise SpecError(f"{where}: a {name} is an object with a uri (got {record!r})")
-            return make(record, at)
-    return None
-
-
-def _post(record: Mapping[str, Any], at: datetime) -> Post:
-    links = record.get("links")
-    return Post(
-        source="replay",
-        uri=record["uri"],
-        author=str(record.get("author") or ""),
-        text=str(record.get("text") or ""),
-        seen_at=at,
-        created_at=_claimed(record.get("created_at")),
-        language=str(record.get("lang") or ""),
-        links=tuple(str(link) for link in links) if isinstance(links, list) else (),
-        reply_to=str(record["reply_to"]) if record.get("reply_to") else None,
-    )
-
-
-def _edit(record: Mapping[str, Any], at: datetime) -> Edited:
-    return Edited(uri=record["uri"], text=str(record.get("text") or ""), at=at)
-
-
-def _delete(record: Mapping[str, Any], at: datetime) -> Deleted:
-    return Deleted(uri=record["uri"], at=at)
-
-
-def _claimed(value: Any) -> datetime | None:
-    """A time that a post claims; what is none is left out, as streams do."""
-    try:
-        return moment(value, "created_at") if value else None
-    except SpecError:
-        return None
-
-
-def moment(value: Any, where: str) -> datetime:
-    """A time: ISO 8601 (without a zone it is UTC), or seconds since 1970. Raises SpecError."""
-    try:
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return datetime.fromtimestamp(value, UTC)
-        at = datetime.fromisoformat(str(value).strip().replace("Z", "+00:00"))
-    except (ValueError, OverflowError, OSError):
-        raise SpecError(f"{where}: '{value}' is no time; write it like 2031-05-04T21:14:00Z") from None
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of a JSONL file, empty ones left out. Raises SpecError that names the line which is none."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path}: cannot be read: {error}") from None
-    lines = []
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise SpecError(f"{path}, line {number}: not JSON: {error}") from None
-        if not isinstance(record, dict):
-            raise SpecError(f"{path}, line {number}: not an object")
-        lines.append(record)
-    return lines

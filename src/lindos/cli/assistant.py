@@ -28,13 +28,15 @@ def replay(
     """Run a timeline against the assistant, in a store of its own, with the clock of its lines.
 
     Each line says when something happened ("at") and what: a "post", an "edit", a "delete", an "event" (the whole
-    record each time), or an "ask", which is answered as of then. Without a script on the first line and without
-    --model, the bundled model answers.
+    record each time), or an "ask", which is answered as of then, over the API where it names a "route". Without a
+    script on the first line and without --model, the bundled model answers.
     """
-    from lindos.assistant.replay import read_lines, replay
+    from lindos.assistant.replay import replay
+    from lindos.assistant.timeline import read_lines
+    from lindos.server.in_process import asking_in_process
 
     lines = read_lines(file)
-    answers = replay(lines, model=model)
+    answers = replay(lines, model=model, asker=asking_in_process)
     if as_json:
         print(json.dumps(answers, ensure_ascii=False, indent=1))
         return
