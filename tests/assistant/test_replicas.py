@@ -66,7 +66,9 @@ def test_the_least_loaded_of_the_fit_is_chosen(loads: list[Load], tried: frozens
         assert number in fit
         assert loads[number].under_way == min(loads[n].under_way for n in fit)
         equals = [n for n in fit if loads[n].under_way == loads[number].under_way]
-        assert loads[number].latency_now(now) == min(loads[n].latency_now(now) for n in equals)
+        known = [loads[n].latency for n in open_to if loads[n].latency]
+        usual = sum(known) / len(known) if known else 0.0
+        assert loads[number].expected(now, usual) == min(loads[n].expected(now, usual) for n in equals)
     else:
         assert loads[number].aside_until == min(loads[n].aside_until for n in open_to)
 
@@ -558,3 +560,20 @@ def test_lindos_over_lindos(tmp_path: Path):
             first.run(first.service.model.close())
             page = client.get("/api/state").json()
             assert page["model"]["name"] == "scripted"
+
+
+@pytest.mark.parametrize("hung", [0, 1])
+def test_one_that_never_answers_does_not_draw_the_requests_whose_clients_leave(hung: int):
+    loads, now, picks = [Load(), Load()], 100.0, []
+    for _ in range(10):
+        now += 60.0
+        number = choose(loads, now)
+        assert number is not None
+        picks.append(number)
+        seat = Seat(loads[number], now)
+        if number == hung:
+            seat.give_up(now + 20.0)
+        else:
+            seat.begin(now + 0.3)
+        seat.leave()
+    assert picks.count(hung) <= 1

@@ -36,6 +36,11 @@ class Load:
         self.latency = seconds if known == 0 else known + LATENCY_WEIGHT * (seconds - known)
         self.latency_at = now
 
+    def kept_waiting(self, seconds: float, now: float) -> None:
+        """No first token came within `seconds`: its latency is no less than that."""
+        if seconds > self.latency_now(now):
+            self.latency, self.latency_at = seconds, now
+
     def failed(self, now: float) -> None:
         """It failed: it is left alone for a while, twice as long each time in a row."""
         # Those that were under way when it broke fail together: that is one failure.
@@ -46,6 +51,16 @@ class Load:
     def latency_now(self, now: float) -> float:
         """As far as it still says anything."""
         return self.latency * 0.5 ** ((now - self.latency_at) / LATENCY_HALVES_AFTER)
+
+    def expected(self, now: float, usual: float) -> float:
+        """Seconds to a first token: what is known fades to what is `usual`, not to nothing.
+
+        One that was never asked is asked: 0.
+        """
+        if not self.latency:
+            return 0.0
+        worth = 0.5 ** ((now - self.latency_at) / LATENCY_HALVES_AFTER)
+        return self.latency * worth + usual * (1.0 - worth)
 
     def fit(self, now: float) -> bool:
         """Whether it should get requests; after a failure only one, until that has begun."""
@@ -69,6 +84,11 @@ class Seat:
             self._load.waiting -= 1
             self._load.began(now - self._asked_at, now)
 
+    def give_up(self, now: float) -> None:
+        """Its client left before the first token: how long that took is more than this, at least."""
+        if self._waiting and self._held:
+            self._load.kept_waiting(now - self._asked_at, now)
+
     def leave(self) -> None:
         """It ended, or never came to be; harmless the second time."""
         if self._held:
@@ -84,8 +104,15 @@ def choose(loads: Iterable[Load], now: float, tried: frozenset[int] = frozenset(
     aside is better than nothing: the one whose time is up first.
     """
     ready = [(number, load) for number, load in enumerate(loads) if load.ready and number not in tried]
-    fit = [(load.under_way, load.latency_now(now), number) for number, load in ready if load.fit(now)]
+    usual = _usual([load for _, load in ready])
+    fit = [(load.under_way, load.expected(now, usual), number) for number, load in ready if load.fit(now)]
     if fit:
         return min(fit)[2]
     aside = [(load.aside_until, load.under_way, number) for number, load in ready]
     return min(aside)[2] if aside else None
+
+
+def _usual(loads: list[Load]) -> float:
+    """The mean latency of those that have one."""
+    known = [load.latency for load in loads if load.latency]
+    return sum(known) / len(known) if known else 0.0

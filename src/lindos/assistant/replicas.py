@@ -248,6 +248,7 @@ class Replicas:
                         raise
                     placed = await self._place_again(wanted)
         except asyncio.CancelledError:
+            placed.seat.give_up(self._clock())
             placed.answer.cancel()
             answer.end_cancelled(await placed.answer.wait())
         except EngineError as error:
