@@ -1,15 +1,24 @@
-"""An assistant whose answers rest on what a test says, however the real one comes to rest on something."""
+"""What answers rest on: the night of an election for the real assistant, and one whose basis is a test's own.
+
+The second is for what the routes do with a basis, whatever it is; its text passes no gate.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import partial as partially
 from typing import ClassVar
+
+import httpx
+import pytest
 
 from lindos.assistant import Ask, Assistant, AssistantAnswer, Basis, Chunk, Citation, Cut, EventBasis, Source, Standing
 from lindos.assistant.gate import Gate, Rules
-from lindos.assistant.settlement import Scene
+from lindos.assistant.settlement import Event, Events, Scene
 from lindos.assistant.settlement.wording import Told
+from lindos.knowledge import Post
+from tests.server.scripted import INFO
 
 AT = datetime(2026, 11, 3, 22, 58, tzinfo=UTC)
 DESK = Source(
@@ -25,6 +34,49 @@ NOWHERE = DESK.model_copy(update={"uri": "at://did:plc:other/post/2", "url": "",
 EVENT = EventBasis(
     id="kamiros", title="Mayor of Kamiros", kind="election", form="partial", state="counting", standing="a"
 )
+
+LARGE = replace(INFO, parameters=70_000_000_000, active_parameters=70_000_000_000)
+"""A model that writes answers itself."""
+COUNT = Post(
+    source="bluesky",
+    uri="at://did:plc:desk/app.bsky.feed.post/1",
+    author="did:plc:desk",
+    handle="desk.example",
+    text="Mayor of Kamiros, 62% counted: Ledger 51.8%, Kent 46.9%",
+    seen_at=AT,
+    created_at=AT,
+)
+ELECTION = Event(
+    id="kamiros",
+    kind="election",
+    title="Mayor of Kamiros",
+    match=("Kamiros",),
+    opens=AT - timedelta(hours=12),
+    closes=AT - timedelta(hours=1),
+    state="counting",
+    authoritative=("desk.example",),
+)
+SAID = "Ann Ledger has won. The desk has counted 62% in Kamiros [1]. Ann Ledger leads with 88% [1]."
+"""By a model that announces, tells, and invents."""
+TOLD = "The desk has counted 62% in Kamiros."
+"""What of it rests on COUNT."""
+
+
+def stop_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the server's own assistant answer as of AT."""
+    for name, real in (("Assistant", Assistant), ("Events", Events)):
+        monkeypatch.setattr(f"lindos.server.app.{name}", partially(real, clock=lambda: AT))
+
+
+async def counting(client: httpx.AsyncClient) -> Assistant:
+    """The assistant behind an application in this process, once it knows of ELECTION and COUNT."""
+    app = client._transport.app  # type: ignore[attr-defined]
+    assistant: Assistant = app.state.service.assistant
+    assert assistant.events is not None
+    assert assistant.posts is not None
+    await assistant.events.put(ELECTION)
+    await assistant.posts.apply([COUNT])
+    return assistant
 
 
 def cited(text: str, words: str, uri: str = DESK.uri) -> Citation:
@@ -77,8 +129,6 @@ class GroundedAssistant(Assistant):
 
     last: ClassVar[Basis] = Basis()
     """What answers rest on."""
-    look: ClassVar[Callable[[str, Basis], Standing] | None] = None
-    """How they stand later; None: as they did."""
     asks: ClassVar[list[Ask]] = []
 
     async def answer(self, ask: Ask) -> AssistantAnswer:
@@ -87,5 +137,4 @@ class GroundedAssistant(Assistant):
         return GroundedAnswer(Basis(), Told(), inner, OpenGate()).rest(type(self).last)
 
     async def standing(self, text: str, basis: Basis) -> Standing:
-        look = type(self).look
-        return look(text, basis) if look else Standing(text=text, basis=basis)
+        return Standing(text=text, basis=basis)

@@ -15,7 +15,19 @@ from lindos.knowledge import Post
 from lindos.specs import Message
 from tests.server.conftest import InProcess, run
 from tests.server.openai_types import checked_chat, checked_chunk, checked_text
-from tests.server.resting import DESK, NOWHERE, GroundedAssistant, cited, partial
+from tests.server.resting import (
+    COUNT,
+    DESK,
+    LARGE,
+    NOWHERE,
+    SAID,
+    TOLD,
+    GroundedAssistant,
+    cited,
+    counting,
+    partial,
+    stop_the_clock,
+)
 from tests.server.scripted import INFO, ScriptedChatModel
 from tests.server.test_functions_chat import CALL, WARMTH, chunks
 
@@ -35,59 +47,92 @@ def grounded(monkeypatch: pytest.MonkeyPatch) -> type[GroundedAssistant]:
     return Ours
 
 
+@pytest.fixture
+def night(monkeypatch: pytest.MonkeyPatch) -> None:
+    stop_the_clock(monkeypatch)
+
+
 def ask(**more: Any) -> dict[str, Any]:
     return {"model": "lindos", "messages": HELLO, **more}
 
 
-def test_a_whole_answer_tells_what_it_rests_on(in_process: InProcess, grounded: type[GroundedAssistant]):
+@pytest.mark.usefixtures("night")
+def test_a_whole_answer_tells_what_it_rests_on(in_process: InProcess):
     async def work():
-        async with in_process(ScriptedChatModel(TEXT)) as client:
+        async with in_process(ScriptedChatModel(SAID, info=LARGE)) as client:
+            await counting(client)
             reply = (await client.post(PATH, json=ask())).json()
         message = checked_chat(reply).choices[0].message
         assert message.annotations
-        first, second = (one.url_citation for one in message.annotations)
-        assert TEXT[first.start_index : first.end_index] == "Counting goes on in Kamiros"
-        assert (first.title, first.url) == ("desk.example", "https://posts.example/desk/1")
-        assert second.url == NOWHERE.uri, "what is nowhere on the web is told by its name"
+        assert message.content
+        quoted, written = (one.url_citation for one in message.annotations)
+        assert message.content[quoted.start_index : quoted.end_index] == COUNT.text
+        assert message.content[written.start_index : written.end_index] == TOLD
+        assert message.content.endswith(f"\n\n{TOLD}")
+        assert quoted.title == written.title == "desk.example"
+        assert quoted.url == written.url == "https://bsky.app/profile/did:plc:desk/post/1"
         assert reply["model"] == "lindos"
         ours = reply["lindos"]
         assert set(ours) == {"form", "as_of", "events", "cut", "sources"}
         assert (ours["form"], ours["as_of"]) == ("partial", "2026-11-03T22:58:00Z")
+        assert "22:58 UTC" in message.content
         assert [event["id"] for event in ours["events"]] == ["kamiros"]
-        assert ours["cut"] == [{"text": "Ann has won.", "reason": "unsettled"}]
-        assert [source["uri"] for source in ours["sources"]] == [DESK.uri, NOWHERE.uri]
+        assert [(cut["text"], cut["reason"]) for cut in ours["cut"]] == [
+            ("Ann Ledger has won.", "unsettled"),
+            ("Ann Ledger leads with 88% [1].", "unsupported"),
+        ]
+        assert [(source["uri"], source["authoritative"]) for source in ours["sources"]] == [(COUNT.uri, True)]
         assert "lindos" not in reply["choices"][0]
 
     run(work)
 
 
-def test_a_stream_tells_it_at_its_end(in_process: InProcess, grounded: type[GroundedAssistant]):
+def test_what_is_nowhere_on_the_web_is_cited_by_its_name(in_process: InProcess, grounded: type[GroundedAssistant]):
     async def work():
         async with in_process(ScriptedChatModel(TEXT)) as client:
+            message = (await client.post(PATH, json=ask())).json()["choices"][0]["message"]
+        first, second = (one["url_citation"] for one in message["annotations"])
+        assert TEXT[first["start_index"] : first["end_index"]] == "Counting goes on in Kamiros"
+        assert (first["title"], first["url"], second["url"]) == ("desk.example", DESK.url, NOWHERE.uri)
+
+    run(work)
+
+
+@pytest.mark.usefixtures("night")
+def test_a_stream_tells_it_at_its_end(in_process: InProcess):
+    async def work():
+        async with in_process(ScriptedChatModel(SAID, info=LARGE)) as client:
+            await counting(client)
             whole = (await client.post(PATH, json=ask())).json()
             found = chunks((await client.post(PATH, json=ask(stream=True))).text)
         for chunk in found:
             checked_chunk(chunk)
         *before, last = found
+        message = whole["choices"][0]["message"]
         assert last["lindos"] == whole["lindos"]
-        assert last["choices"][0]["delta"]["annotations"] == whole["choices"][0]["message"]["annotations"]
+        assert last["choices"][0]["delta"]["annotations"] == message["annotations"]
+        said = [chunk["choices"][0]["delta"].get("content") or "" for chunk in found]
+        assert "".join(said) == message["content"]
+        assert not any("has won" in piece or "88" in piece for piece in said)
         assert not any("lindos" in chunk or "annotations" in chunk["choices"][0]["delta"] for chunk in before)
 
     run(work)
 
 
-def test_every_one_of_several_answers_tells_its_own(in_process: InProcess, grounded: type[GroundedAssistant]):
+@pytest.mark.usefixtures("night")
+def test_every_one_of_several_answers_tells_its_own(in_process: InProcess):
     async def work():
-        async with in_process(ScriptedChatModel(TEXT)) as client:
+        async with in_process(ScriptedChatModel(SAID, info=LARGE)) as client:
+            await counting(client)
             reply = (await client.post(PATH, json=ask(n=2))).json()
             checked_chat(reply)
             assert reply["lindos"] == reply["choices"][0]["lindos"] == reply["choices"][1]["lindos"]
             found = chunks((await client.post(PATH, json=ask(n=2, stream=True))).text)
             assert [chunk["choices"][0]["index"] for chunk in found if "lindos" in chunk] == [0, 1]
-            reply = (await client.post("/v1/completions", json={"model": "lindos", "prompt": ["x", "y"]})).json()
+            prompts = ["Who has won in Kamiros?", "Tell me a joke."]
+            reply = (await client.post("/v1/completions", json={"model": "lindos", "prompt": prompts})).json()
             checked_text(reply)
-            assert [choice["lindos"]["form"] for choice in reply["choices"]] == ["partial"] * 2
-        assert [one.messages[0].content for one in grounded.asks[-2:]] == ["x", "y"]
+            assert [choice["lindos"]["form"] for choice in reply["choices"]] == ["partial", "none"]
 
     run(work)
 

@@ -12,12 +12,25 @@ from typing import Any
 import httpx
 import pytest
 
-from lindos.assistant import Basis, EngineDied, QueueFull, Standing
+from lindos.assistant import Basis, EngineDied, QueueFull
+from lindos.knowledge import Deleted
 from lindos.server.v1.responses_schema import ResponseRequest
 from tests.server.conftest import InProcess, run
 from tests.server.events import parsed
 from tests.server.openai_types import checked_event, checked_items, checked_response
-from tests.server.resting import DESK, GroundedAssistant, cited, partial
+from tests.server.resting import (
+    AT,
+    COUNT,
+    DESK,
+    LARGE,
+    SAID,
+    TOLD,
+    GroundedAssistant,
+    cited,
+    counting,
+    partial,
+    stop_the_clock,
+)
 from tests.server.scripted import ScriptedAnswer, ScriptedChatModel
 
 PATH = "/v1/responses"
@@ -64,7 +77,6 @@ def without_names(response: dict[str, Any]) -> str:
 def grounded(monkeypatch: pytest.MonkeyPatch) -> type[GroundedAssistant]:
     class Ours(GroundedAssistant):
         last = partial(cited(TEXT, "Counting goes on in Kamiros"))
-        look = None
         asks = []  # noqa: RUF012
 
     monkeypatch.setattr("lindos.server.app.Assistant", Ours)
@@ -204,32 +216,32 @@ def test_what_cannot_be_gone_on_from(in_process: InProcess):
     run(work)
 
 
-def test_kept_answers_follow_the_world(in_process: InProcess, grounded: type[GroundedAssistant]):
-    async def work():
-        def look(text: str, basis: Basis) -> Standing:
-            gone = basis.model_copy(update={"citations": (), "sources": basis.sources[1:]})
-            text = text.replace("Counting goes on in Kamiros", "[deleted]")
-            return Standing(text=text, stale=("Mayor of Kamiros",), deleted=(DESK.uri,), basis=gone)
+def test_kept_answers_follow_the_world(in_process: InProcess, monkeypatch: pytest.MonkeyPatch):
+    stop_the_clock(monkeypatch)
 
-        model = ScriptedChatModel(TEXT)
+    async def work():
+        model = ScriptedChatModel(SAID, info=LARGE)
         async with in_process(model) as client:
-            response = await post(client, ask(include=["web_search_call.action.sources"]))
-            grounded.look = look
+            assistant = await counting(client)
+            assert assistant.posts is not None
+            response = await post(client, ask("Who has won in Kamiros?", include=["web_search_call.action.sources"]))
+            assert text_of(response).endswith(f"“{COUNT.text}”.\n\n{TOLD}")
+            await assistant.posts.apply([Deleted(COUNT.uri, AT)])
             later = (await client.get(f"{PATH}/{response['id']}")).json()
             checked_response(later)
-            assert text_of(later) == "🗳 [deleted], says the desk."
+            assert text_of(later).endswith("“[deleted]”.\n\n[deleted]")
             search, message = later["output"]
             assert message["content"][0]["annotations"] == []
-            assert DESK.url not in json.dumps(search)
-            assert (later["lindos"]["stale"], later["lindos"]["deleted"]) == (["Mayor of Kamiros"], [DESK.uri])
+            assert "bsky.app" not in json.dumps(search)
+            assert (later["lindos"]["stale"], later["lindos"]["deleted"]) == (["Mayor of Kamiros"], [COUNT.uri])
             assert "edited" not in later["lindos"]
             # Nor does the model hear of it again, by the chain or by a reference.
             await post(client, ask("And?", previous_response_id=response["id"]))
             await post(client, ask([{"type": "item_reference", "id": message["id"]}, {"role": "user", "content": "?"}]))
         for asked in model.asked[-2:]:
             told = [message.content for message in asked["messages"]]
-            assert "🗳 [deleted], says the desk." in told
-            assert not any("Counting" in text for text in told)
+            assert any(text.endswith("“[deleted]”.\n\n[deleted]") for text in told)
+            assert not any("62%" in text for text in told)
 
     run(work)
 

@@ -49,7 +49,6 @@ def answer(messages: Sequence[Message]) -> str:
 
 class Ours(GroundedAssistant):
     last = partial(cited(TEXT, "Counting goes on"))
-    look = None
 
 
 @pytest.fixture(scope="module")
