@@ -223,24 +223,42 @@ def test_questions_that_name_no_race():
         timeline = partial(rng, r)
 
 
-def test_a_race_that_nobody_declared_is_unsettled():
-    for kind in ("election", "award", "match", "verdict"):
-        rng = random.Random(f"undeclared {kind}")
-        r = race(rng, kind)
-        t = Timeline(r, rng)
-        t.until(CLOSES)
-        t.wait(60)
-        if kind == "election":
-            t.viral(r.sides[0])
-        for side in r.sides[:2]:
-            source = pairs(r, side, rng)
-            for _ in range(25):
-                question, reply, _ = next(source)
-                if question not in t.replies:
-                    t.ask(question, reply, side.name, about=r.id)
-        verdict = play(t)
-        assert not verdict.of("premature"), report(verdict, "premature")
-        assert not verdict.of("as_of"), report(verdict, "as_of")
+@pytest.mark.parametrize("kind", ["election", "award", "match", "verdict"])
+def test_a_race_that_nobody_declared_is_unsettled(kind: str):
+    rng = random.Random(f"undeclared {kind}")
+    check(play(nobody_declared(rng, kind)))
+
+
+def nobody_declared(rng: random.Random, kind: str) -> Timeline:
+    """Of elections people post who won."""
+    r = race(rng, kind)
+    t = Timeline(r, rng)
+    t.until(CLOSES)
+    t.wait(60)
+    if kind == "election":
+        t.viral(r.sides[0])
+    for side in r.sides[:2]:
+        source = pairs(r, side, rng)
+        for _ in range(25):
+            question, reply, _ = next(source)
+            if question not in t.replies:
+                t.ask(question, reply, side.name, about=r.id)
+    return t
+
+
+def test_what_people_post_of_an_election_that_nobody_declared_settles_nothing():
+    total = Verdict()
+    for seed in range(12):
+        total.add(play(nobody_declared(random.Random(f"u{seed}"), "election")))
+    check(total)
+
+
+@pytest.mark.slow
+def test_thousands_of_answers_on_elections_that_nobody_declared():
+    total = Verdict()
+    for seed in range(100):
+        total.add(play(nobody_declared(random.Random(f"undeclared/{seed}"), "election")))
+    check(total)
 
 
 def two_races(rng: random.Random) -> tuple[Timeline, Race, Race]:

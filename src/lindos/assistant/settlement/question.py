@@ -255,7 +255,7 @@ def _after_command(folded: str) -> str:
 # Events that no phrase names.
 
 _KINDS = {
-    "election": r"election\w*|prez|elected|re-?elected|vote\w*|ballots?|president\w*|mayor\w*|governor\w*|senat\w*|parliament\w*|runoff|race|referendum|primar(?:y|ies)|constituenc\w+|seat|congress\w*|elue?|scrutin|maire|municipales?|legislatives?|by-election|censure|no-confidence|preside|cheffe?s? d\w+ parti|presidentielle\w*|electoral\w*|candidate?s?",
+    "election": r"election\w*|prez|elected|re-?elected|vote\w*|ballots?|president\w*|mayor\w*|governor\w*|senat\w*|parliament\w*|runoff|race|referendum|primar(?:y|ies)|constituenc\w+|seat|congress\w*|elue?|scrutin|maire|municipales?|legislatives?|by-election|censure|no-confidence|preside|cheffe?s? d\w+ parti|presidentielle\w*|electoral\w*|candidate?s?|challengers?|incumbents?|sortante?s?",
     "verdict": r"verdict|trial|jury|guilty|convict\w*|acquit\w*|court|sentenc\w*|proces|coupable|condamn\w*|relaxe\w*|tribunal",
     "award": r"award\w*|prize|oscars?|grammys?|emmys?|nobel|golden \w+|best (?:picture|actor|actress|director|film|album|song)|pulitzer|booker|palme|cesars?|prix|laureate?",
     "match": r"match|game|cup|final|championship|league|series|super bowl|tournament|vs?|grand prix|medal|score|derby|coupe|finale|tournoi|championnat",
@@ -296,15 +296,17 @@ _WARS = re.compile(r"\b(?:battles?|wars?|siege|revolution|crusades?|batailles?|g
 
 def names_in_question(topic: Topic, question: str) -> tuple[str, ...]:
     """Whom and what a question names of which it may want to know how it came out, if posts speak of it; see `tells_of`."""
-    if topic.wants_outcome or topic.standings or topic.past or topic.intent not in ("explanation", "other"):
+    if topic.wants_outcome or topic.standings or topic.past:
         return ()
     folded, shape = fold(question), masked(question, Cast())
+    if topic.language == "other":
+        return shape.names  # nobody knows what is asked
     if _WARS.search(folded) or _GENERIC_RULE.search(folded):
         return ()
-    asks = CORE.search(without_pending(shape.text))
-    if topic.intent == "other":
-        asks = asks or TURNS.search(shape.text) or _ASKING.search(folded)
-    return shape.names if asks else ()
+    if harmless_intent(folded, shape.text, past=False, names=False) is not None:
+        return ()
+    asks = CORE.search(without_pending(shape.text)) or TURNS.search(shape.text) or _ASKING.search(folded)
+    return shape.names if asks or _kinds(folded) or _misspelt(folded) else ()
 
 
 def tells_of(text: str, names: Sequence[str]) -> bool:
