@@ -501,6 +501,30 @@ def test_a_field_by_its_other_name():
     run(handle, work)
 
 
+def test_a_field_by_its_other_name_for_several_at_once():
+    both = asyncio.Event()
+
+    async def handle(got: Got, reply: Reply) -> None:
+        if "max_completion_tokens" in got.body:
+            if len(refused := [one for one in server_got if "max_completion_tokens" in one.body]) == 2:
+                both.set()
+            await both.wait()
+            await asyncio.sleep(0.05 * len(refused))
+            await reply.json(error("extra fields not permitted: max_completion_tokens"), 422)
+        else:
+            await says("x")(got, reply)
+
+    server_got: list[Got] = []
+
+    async def work(model: UpstreamChatModel, server: Server):
+        nonlocal server_got
+        server_got = server.got
+        answers = await asyncio.gather(*(read(model, Sampling(max_tokens=9)) for _ in range(2)))
+        assert [answer[0] for answer in answers] == ["x", "x"]
+
+    run(handle, work)
+
+
 def test_reachable_again_after_it_was_gone():
     async def main() -> None:
         async with asyncio.timeout(PATIENCE):

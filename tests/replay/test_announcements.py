@@ -224,12 +224,12 @@ def test_questions_that_name_no_race():
 
 
 @pytest.mark.parametrize("kind", ["election", "award", "match", "verdict"])
-def test_a_race_that_nobody_declared_is_unsettled(kind: str):
+def test_a_race_that_nobody_declared_is_unsettled(kind: Kind):
     rng = random.Random(f"undeclared {kind}")
     check(play(nobody_declared(rng, kind)))
 
 
-def nobody_declared(rng: random.Random, kind: str) -> Timeline:
+def nobody_declared(rng: random.Random, kind: Kind) -> Timeline:
     """Of elections people post who won."""
     r = race(rng, kind)
     t = Timeline(r, rng)

@@ -28,6 +28,8 @@ class UpstreamAnswer(PumpedAnswer):
         super().__init__(on_end)
         self.asked = asked
         """As it was sent last."""
+        self.limit_field = ""
+        """By what name the limit of tokens was sent."""
         self._taken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._counted: Usage | None = None
         self._uncounted = 0

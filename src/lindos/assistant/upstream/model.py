@@ -188,7 +188,8 @@ class UpstreamChatModel:
             self._tally.ended(answer)
 
     async def _stream(self, answer: UpstreamAnswer, until: float) -> None:
-        body = body_of(answer.asked, self.info.name, self._dialect, self._limit_fields[0])
+        answer.limit_field = self._limit_fields[0]
+        body = body_of(answer.asked, self.info.name, self._dialect, answer.limit_field)
         deltas = attempt(self._client, self._options, answer.asked.path, body, answer.taken, until)
         async with aclosing(deltas):
             async for delta in deltas:
@@ -211,8 +212,12 @@ class UpstreamChatModel:
             answer.asked, dropped = shorter
             answer.dropped += dropped
             return True
-        named = fault.error.param == self._limit_fields[0] or self._limit_fields[0] in str(fault.error)
-        if named and len(self._limit_fields) > 1 and answer.asked.messages is not None:
+        named = fault.error.param == answer.limit_field or answer.limit_field in str(fault.error)
+        if not named or answer.asked.messages is None:
+            return False
+        if answer.limit_field != self._limit_fields[0]:
+            return True  # another request that was under way found it out before
+        if len(self._limit_fields) > 1:
             self._limit_fields.pop(0)
             return True
         return False
