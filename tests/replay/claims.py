@@ -218,7 +218,8 @@ def leaked(reply: str, answer: str, race: Race, known: Iterable[str] = (), told:
     pieces, familiar = sentences(answer), {tuple(words(t)) for t in known}
     whole = squashed(answer)
     found = []
-    for piece in [plain(reply), *sentences(reply)]:
+    # A character's number ends with a sign that ends sentences, too.
+    for piece in [plain(reply), *sentences(html.unescape(reply))]:
         mine, run = words(piece), squashed(piece)
         called = _squashed_names(race, spread=sum(len(w) == 1 for w in mine) >= len(mine) / 4)
         spelt = run.translate(FIGURES)
