@@ -310,9 +310,11 @@ def names_in_question(topic: Topic, question: str) -> tuple[str, ...]:
 
 
 def tells_of(text: str, names: Sequence[str]) -> bool:
-    """Whether a text tells how something came out for one of `names`."""
+    """Whether a text tells how something came out for one of `names`, or of an election, a trial or an award there."""
     said = set(words(text))
-    return any(set(words(name)) <= said for name in names) and bool(CORE.search(masked(text, Cast()).text))
+    if not any(set(words(name)) <= said for name in names):
+        return False
+    return bool(CORE.search(masked(text, Cast()).text) or _kinds(fold(text)) & {"election", "verdict", "award"})
 
 
 _IS_DEAD = re.compile(
