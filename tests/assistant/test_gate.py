@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
 from itertools import pairwise
 
 import pytest
@@ -12,24 +11,8 @@ from hypothesis import strategies as st
 
 from lindos.assistant.basis import Source
 from lindos.assistant.gate import ELLIPSIS, Gate, Rules, WholeGate
-from lindos.assistant.settlement import Event, Scene, Standing
-from lindos.assistant.settlement.names import cast_of
+from tests.assistant.veldoria import NOW, STRICT, WATCHFUL
 
-NOW = datetime(2031, 5, 4, 21, tzinfo=UTC)
-EVENT = Event.parse(
-    {
-        "id": "v",
-        "title": "Veldoria presidential election",
-        "jurisdiction": "Veldoria",
-        "opens": "2031-05-04T06:00Z",
-        "closes": "2031-05-04T20:00Z",
-        "state": "counting",
-        "authoritative": ["@a.example"],
-    }
-)
-OPEN = Standing(EVENT, "counting", "unknown", cast_of(EVENT).with_people(["Orlin Tace", "Maren Doul"]))
-STRICT = Rules(Scene("strict", NOW, (OPEN,)), supported=True)
-WATCHFUL = Rules(Scene("watchful", NOW, (OPEN,)))
 PLAIN = "The sea is wide. Ferries leave at nine, and cost 4.50 a trip.\n\n- one\n- two (really)\n"
 
 

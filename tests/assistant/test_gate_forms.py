@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,26 +20,11 @@ from lindos.assistant.functions import CALL_CLOSE, CALL_OPEN, Function, Said, re
 from lindos.assistant.gate import Gate, Rules, WholeGate
 from lindos.assistant.model import Grammar, Sampling
 from lindos.assistant.scripted import scripted
-from lindos.assistant.settlement import Event, Scene, Standing
-from lindos.assistant.settlement.names import cast_of
+from lindos.assistant.settlement import Scene
 from lindos.specs import Message
+from tests.assistant.veldoria import NOW, STRICT, WATCHFUL
 
-NOW = datetime(2031, 5, 4, 21, tzinfo=UTC)
-EVENT = Event.parse(
-    {
-        "id": "v",
-        "title": "Veldoria presidential election",
-        "jurisdiction": "Veldoria",
-        "opens": "2031-05-04T06:00Z",
-        "closes": "2031-05-04T20:00Z",
-        "state": "counting",
-        "authoritative": ["@a.example"],
-    }
-)
-OPEN = Standing(EVENT, "counting", "unknown", cast_of(EVENT).with_people(["Orlin Tace", "Maren Doul"]))
 POLICY = Policy.load()
-STRICT = Rules(Scene("strict", NOW, (OPEN,)), supported=True)
-WATCHFUL = Rules(Scene("watchful", NOW, (OPEN,)))
 CALM = Rules(
     Scene("watchful", NOW),
     refuses=lambda text: POLICY.check_output(text) is not None,

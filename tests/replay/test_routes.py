@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from lindos.assistant.replay import replay
-from lindos.assistant.routes import DIRECT, ROUTES, route_of
+from lindos.assistant.routes import DIRECT, ROUTES, route_of, unknown
 from lindos.assistant.timeline import read_lines
 from lindos.cli.assistant import app
 from lindos.specs import SpecError
@@ -93,30 +93,44 @@ def test_fields_of_the_request_reach_the_route():
 def test_the_names_of_routes():
     for name, meant in ROUTES.items():
         for line, stream in (({}, False), ({"stream": True}, True), ({"stream": False}, False)):
-            route = route_of({"route": name, **line}, "")
+            route = route_of({"route": name, **line})
             assert route is not None
             assert (route.name, route.stream) == (meant, stream)
-        streamed = route_of({"route": f"{name}+stream"}, "")
+        streamed = route_of({"route": f"{name}+stream"})
         assert streamed is not None
         assert (streamed.name, streamed.stream) == (meant, True)
-    assert all(route_of(line, "") is None for line in ({}, {"route": None}, *({"route": name} for name in DIRECT)))
+    assert all(route_of(line) is None for line in ({}, {"route": None}, *({"route": name} for name in DIRECT)))
 
 
 @settings(max_examples=30)
 @given(st.one_of(st.text(), st.integers(), st.booleans(), st.lists(st.text()), st.dictionaries(st.text(), st.text())))
-def test_other_names_of_routes_are_refused(name):
-    plain = name.removesuffix("+stream") if isinstance(name, str) else name
-    if isinstance(plain, str) and plain in (*ROUTES, *DIRECT):
+def test_other_names_of_routes_are_told_and_go_to_the_assistant(name):
+    plain = name.removesuffix("+stream").removeprefix("/").removeprefix("v1/") if isinstance(name, str) else name
+    if isinstance(plain, str) and plain.replace("/", ".") in (*ROUTES, *DIRECT):
         return
-    with pytest.raises(SpecError, match=r"(?s)line 3: there is no route .*known are responses, chat"):
-        route_of({"route": name}, "line 3")
+    assert route_of({"route": name}) is None
+    assert unknown({"route": name}).startswith(f"there is no route {name!r}")
+
+
+def test_routes_are_also_named_by_their_paths():
+    paths = {"/v1/responses": "responses", "/v1/chat/completions": "chat", "v1/completions+stream": "completions"}
+    for path, name in paths.items():
+        route = route_of({"route": path})
+        assert route is not None
+        assert route.name == name
+        assert not unknown({"route": path})
+
+
+def test_timelines_with_names_of_their_own_are_answered(caplog: pytest.LogCaptureFixture):
+    """Other people's timelines: a name of a route we have not, and keys that mean something else to them."""
+    lines = [WIN, VELL, {**ASK, "route": "response"}, {**ASK, "route": "chat", "request": "r-17"}, {**ASK, "route": 4}]
+    assert {answer["form"] for answer in answered(lines)} == {"unknown"}
+    assert "line 3: there is no route 'response'; did you mean 'responses'?" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"route": "response"}, r"line 3: there is no route 'response'; did you mean 'responses'\?"),
-        ({"route": "chat", "request": [1]}, "line 3: 'request' is an object"),
         ({"route": "chat", "request": {"m": 2}}, "line 3: POST /v1/chat/completions was answered with 400: unknown"),
         ({"route": "responses+stream", "request": {"input": []}}, "line 3: POST /v1/responses was answered with 400"),
         ({"route": "completions", "ask": 3}, "line 3: the question must be a text"),
@@ -142,8 +156,8 @@ def test_the_command_asks_over_routes(tmp_path: Path):
     (answer,) = json.loads(got.stdout)
     assert answer["cut"] == ["Ada Tace won in Vell."]
     assert answer["form"] == "unknown"
-    file.write_text("\n".join([*lines, json.dumps({**ASK, "route": "chats"})]), encoding="utf-8")
-    with pytest.raises(SpecError, match="line 5: there is no route 'chats'"):
+    file.write_text("\n".join([*lines, json.dumps({**ASK, "ask": 3})]), encoding="utf-8")
+    with pytest.raises(SpecError, match="line 5: the question must be a text"):
         answered(read_lines(file))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
@@ -18,7 +19,7 @@ from lindos.assistant.bundled import find_model
 from lindos.assistant.engine_model import EngineChatModel
 from lindos.assistant.model import ChatModel, Sampling
 from lindos.assistant.persona import DEFAULT_PERSONA, Persona, personas
-from lindos.assistant.routes import OpenAsker, RouteAsker, RoutedAsk, route_of
+from lindos.assistant.routes import OpenAsker, RouteAsker, RoutedAsk, route_of, unknown
 from lindos.assistant.scripted import scripted
 from lindos.assistant.settlement import Events
 from lindos.assistant.timeline import change_of, event_of, moment
@@ -29,6 +30,8 @@ from lindos.storage import Database
 ANSWER_TOKENS = 512
 HAPPENING = frozenset(("post", "edit", "delete", "event", "ask"))
 """What happens at a time; lines that tell nothing of these are passed over."""
+
+log = logging.getLogger("lindos.assistant")
 
 
 class Clock:
@@ -95,10 +98,14 @@ async def replay_lines(
 
 
 def _routes(lines: list[Mapping[str, Any]], asker: OpenAsker | None) -> bool:
-    """Whether questions go over routes. Raises SpecError before anything happens where one cannot."""
+    """Whether questions go over routes. Raises SpecError before anything happens where nothing takes them."""
     found = False
     for number, line in enumerate(lines, 1):
-        if "ask" in line and route_of(line, f"line {number}") is not None:
+        if "ask" not in line:
+            continue
+        if said := unknown(line):
+            log.warning("line %d: %s", number, said)
+        if route_of(line) is not None:
             if asker is None:
                 raise SpecError(
                     f"line {number}: the route {line['route']!r} wants a server, and none was given (asker)"
@@ -137,12 +144,11 @@ class _Asking:
         if not isinstance(persona, str) or persona not in self.personas:
             persona = DEFAULT_PERSONA
         language = str(line.get("lang") or "")
-        route = route_of(line, where)
+        route = route_of(line)
         if route is None or self.over is None:
             return await self._directly(question, persona, language)
-        more = line.get("request") or {}
-        if not isinstance(more, Mapping):
-            raise SpecError(f"{where}: 'request' is an object with fields of the request's body (got {more!r})")
+        more = line.get("request")
+        more = more if isinstance(more, Mapping) else {}
         try:
             return await self.over(RoutedAsk(question, route, persona, language, ANSWER_TOKENS, more))
         except SpecError as error:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from lindos.assistant.assistant import Assistant
-from lindos.specs import SpecError, nearest
+from lindos.specs import nearest
 from lindos.storage import Database
 
 RouteName = Literal["responses", "chat", "completions"]
@@ -59,17 +59,28 @@ OpenAsker = Callable[[Assistant, Database], AbstractAsyncContextManager[RouteAsk
 """Puts the API before an assistant; the database is where it keeps its answers."""
 
 
-def route_of(line: Mapping[str, Any], where: str) -> Route | None:
-    """The route that a question is to go; None: to the assistant itself. Raises SpecError that names the known ones."""
+def route_of(line: Mapping[str, Any]) -> Route | None:
+    """The route that a question is to go; None: to the assistant itself, also where it names none of ours."""
     wanted = line.get("route")
-    if wanted is None:
+    if not isinstance(wanted, str):
         return None
-    name = wanted.removesuffix(STREAM) if isinstance(wanted, str) else ""
-    if name in DIRECT:
-        return None
+    name = _name_of(wanted)
     if name not in ROUTES:
-        close = nearest(name, (*ROUTES, *DIRECT)) if name else None
-        hint = f"; did you mean '{close}'?" if close else ""
-        known = f"known are {', '.join((*ROUTES, *DIRECT))}, and the API's with '{STREAM}'"
-        raise SpecError(f"{where}: there is no route {wanted!r}{hint} ({known})")
-    return Route(ROUTES[name], stream=wanted != name or line.get("stream") is True)
+        return None
+    return Route(ROUTES[name], stream=wanted.endswith(STREAM) or line.get("stream") is True)
+
+
+def unknown(line: Mapping[str, Any]) -> str:
+    """What to say of a route that is none: timelines of others may have names of their own. Empty: nothing."""
+    wanted = line.get("route")
+    if wanted is None or (isinstance(wanted, str) and _name_of(wanted) in (*ROUTES, *DIRECT)):
+        return ""
+    close = nearest(wanted, (*ROUTES, *DIRECT)) if isinstance(wanted, str) and wanted else None
+    hint = f"; did you mean '{close}'?" if close else ""
+    known = f"known are {', '.join((*ROUTES, *DIRECT))}, and the API's with '{STREAM}'"
+    return f"there is no route {wanted!r}{hint} ({known}); the assistant itself is asked"
+
+
+def _name_of(wanted: str) -> str:
+    """Without what says only that it is streamed, and as a path of the API is written."""
+    return wanted.removesuffix(STREAM).removeprefix("/").removeprefix("v1/").replace("/", ".")

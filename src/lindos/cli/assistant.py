@@ -18,7 +18,7 @@ app = typer.Typer(
 @app.command()
 def replay(
     file: Annotated[
-        Path, typer.Argument(help="A timeline: one JSON object a line (docs/assistant.md has the format).")
+        Path, typer.Argument(help="A timeline: one JSON object a line (docs/settlement.md has the format).")
     ],
     model: Annotated[
         str | None, typer.Option("--model", help="A model directory, instead of the script on the first line.")
