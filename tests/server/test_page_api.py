@@ -120,7 +120,7 @@ def endless(tmp_path_factory: pytest.TempPathFactory, long_model_dir: Path):
         personas=Path("nowhere"),
         temperature=0,
         answer_tokens=8000,
-        linger_seconds=4.0,
+        linger_seconds=0.8,  # far less than 8000 tokens take anywhere
         save_seconds=0.1,
     )
     options = EngineOptions(threads=1)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, text
 
 from lindos.storage import Conversations, Database, StorageError, data_directory
 from lindos.storage.post_tables import INDEX_TABLE
@@ -162,3 +162,28 @@ def test_where_it_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert data_directory() == tmp_path / ".local" / "share" / "lindos"
     assert os.path.isabs(data_directory())
+
+
+SLOW = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000000) SELECT count(*) FROM n"
+
+
+def test_closing_waits_for_what_was_cancelled_amid_a_statement(tmp_path: Path):
+    before = set(threading.enumerate())
+
+    async def cancelled_and_closed() -> set[threading.Thread]:
+        database = await Database.open(tmp_path / "lindos.db")
+
+        async def slow() -> None:
+            async with database.read() as session:
+                await session.execute(text(SLOW))
+
+        reading = asyncio.create_task(slow())
+        for pause in (0.05, 0.01):  # the second time it is amid giving the connection back
+            await asyncio.sleep(pause)
+            reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        await database.close()
+        return {thread for thread in threading.enumerate() if "_connection_worker_thread" in thread.name}
+
+    assert not asyncio.run(cancelled_and_closed()) - before

@@ -177,7 +177,9 @@ def test_adamw_equals_torch(tiny_spec):
         torch.testing.assert_close(a, b, atol=2e-5, rtol=1e-3, msg=lambda m, name=name: f"{name}: {m}")
 
 
-def test_muon_is_its_formula(tiny_spec):
+def test_muon_is_its_formula(tiny_spec, monkeypatch: pytest.MonkeyPatch):
+    # In bf16 the last bit of its input, which the order of additions decides, shows in the third digit of its result.
+    monkeypatch.setattr("lindos.train.optimizer.product_dtype", lambda _: torch.float32)
     settings = OptimizerSection(kind="muon", lr=1e-2, matrix_lr=0.03, clip=1e9, weight_decay=0.2, momentum=0.9)
     model = Transformer(tiny_spec)
     initialise(model, 0)

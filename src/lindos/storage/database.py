@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
+import threading
 import time
+import weakref
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -19,6 +22,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 FILE_NAME = "lindos.db"
 BUSY_SECONDS = 10
+CLOSING_SECONDS = 5
+"""How long closing waits for what is still being worked on."""
 URL_VARIABLE = "DATABASE_URL"
 _MIGRATING = 0x4C696E646F73
 """The number of the lock that keeps processes from bringing one PostgreSQL up to date at once: our name in ASCII."""
@@ -50,6 +55,7 @@ class Database:
     def __init__(self, engine: AsyncEngine, where: str) -> None:
         self._engine = engine
         self._where = where
+        self._workers = _workers_of(engine)
         self._reading = async_sessionmaker(engine, expire_on_commit=False)
         self._writing = async_sessionmaker(engine.execution_options(lindos_write=True), expire_on_commit=False)
 
@@ -95,7 +101,9 @@ class Database:
                 yield session
 
     async def close(self) -> None:
+        """Close all connections. Whoever was cancelled amid a statement has left one that finishes it first."""
         await self._engine.dispose()
+        await asyncio.to_thread(_join, list(self._workers))
 
     async def __aenter__(self) -> Self:
         return self
@@ -179,6 +187,25 @@ def _prepare_file(path: Path) -> Path:
     except OSError as error:
         raise StorageError(f"{path} cannot be opened: {error.strerror}; give another folder with --data") from None
     return path.resolve()
+
+
+def _workers_of(engine: AsyncEngine) -> weakref.WeakSet[threading.Thread]:
+    """The threads of SQLite's connections. Each reports to the event loop, which must outlive them."""
+    workers: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def connected(connection: Any, _record: Any) -> None:
+        thread = getattr(connection.driver_connection, "_thread", None)
+        if isinstance(thread, threading.Thread):
+            workers.add(thread)
+
+    return workers
+
+
+def _join(workers: list[threading.Thread]) -> None:
+    deadline = time.monotonic() + CLOSING_SECONDS
+    for worker in workers:
+        worker.join(max(0.0, deadline - time.monotonic()))
 
 
 def _use_write_ahead_log(cursor: Any) -> None:
