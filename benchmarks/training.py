@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from benchmarks.pairs import Contender, compare, serve_rounds
+from lindos.data import Batch
 from lindos.kernels import usable_cores
 from lindos.model import Transformer, initialise
 from lindos.model.elementwise import fuse_elementwise
@@ -30,7 +31,8 @@ from lindos.specs import load_model_spec
 from lindos.train import RunFile
 from lindos.train.memory import keep_freed_memory
 from lindos.train.optimizer import MasterWeights, Optimizer
-from lindos.train.step import accumulate
+from lindos.train.stage import Stage
+from lindos.train.step import PlainLearner, purpose_of
 
 WAYS = ("plain", "compiled")
 
@@ -58,13 +60,14 @@ def lindos_step(options: argparse.Namespace) -> Callable[[], float]:
     model = Transformer(spec, dtype=_dtype(options))
     initialise(model, 0)
     optimizer = Optimizer(MasterWeights(model), run.optimizer)
+    learner = PlainLearner(Stage(model, purpose_of(run)), options.rows)
     mask = np.ones((options.rows, options.sequence), bool)
     source = batches(options, spec.vocabulary)
 
     def step() -> float:
         tokens = next(source)
         began = time.perf_counter()
-        accumulate(model, tokens, mask, run)
+        learner.learn(Batch(tokens, mask))
         optimizer.step(0, 1.0)
         return time.perf_counter() - began
 

@@ -17,7 +17,7 @@ import typer
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "lindos"
 ROOMS = sorted(p.parent.name for p in SOURCE.glob("*/__init__.py"))
-LINE_BUDGET = 56_000
+LINE_BUDGET = 64_000
 """Lines of Python in src. Raised on purpose, in a commit that says why."""
 
 

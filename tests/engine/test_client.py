@@ -92,7 +92,7 @@ def test_others_join_and_leave_in_the_middle(harness: Harness) -> None:
     ]
 
     async def in_turns() -> list[Completion]:
-        leaving = await engine.submit(tokens=[3] * 20, sampling=ENDLESS)
+        leaving = await engine.submit(tokens=[5] * 20, sampling=ENDLESS)
         await anext(leaving)
         tasks = []
         for n, prompt in enumerate(PROMPTS):
@@ -102,7 +102,7 @@ def test_others_join_and_leave_in_the_middle(harness: Harness) -> None:
             if n == 4:
                 leaving.cancel()
                 await leaving.wait()
-                leaving = await engine.submit(tokens=[4] * 9, sampling=ENDLESS)
+                leaving = await engine.submit(tokens=[9] * 9, sampling=ENDLESS)
         results = await asyncio.gather(*tasks)
         leaving.cancel()
         await leaving.wait()

@@ -7,8 +7,11 @@ import json
 import pytest
 import torch
 
+from lindos.engine import EngineOptions
+from lindos.engine.loading import load_engine
 from lindos.model import Transformer
-from lindos.model.formats import open_source, save_model
+from lindos.model.formats import convert, load_model, open_source, save_model
+from lindos.model.formats.streamed import StreamedTransformer
 from lindos.specs import LatentAttention, ModelSpec, SpecError, load_model_spec
 from lindos.specs.computable import COMPUTED, check_computable
 from tests.model.checkpoints import random_model, tiny_spec
@@ -52,9 +55,11 @@ def test_every_field_that_changes_the_tensors_is_either_built_or_refused():
 @pytest.mark.parametrize("field", OTHERWISE)
 def test_what_is_not_computed_is_refused_by_name_in_one_line(field):
     spec = tiny_spec(**OTHERWISE[field])
-    with pytest.raises(SpecError, match=rf"^tiny: {field} = ") as caught:
-        Transformer(spec)
-    assert "\n" not in str(caught.value)
+    refusals = [check_computable] if field == "dense_layers" else [check_computable, Transformer]
+    for refuse in refusals:
+        with pytest.raises(SpecError, match=rf"^tiny: {field} = ") as caught:
+            refuse(spec)
+        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("activation", ["gelu_tanh", "silu"])
@@ -73,7 +78,33 @@ def test_our_own_models_and_their_neighbours_are_computed(name):
         assert sum(p.numel() for p in Transformer(spec).parameters()) == spec.parameters
 
 
-@pytest.mark.parametrize("name", ["llama-3.1-8b", "deepseek-v3", "kimi-k2", "qwen2.5-72b", "gpt-oss-20b"])
+@pytest.mark.parametrize("name", ["llama-3.1-8b", "llama-3.1-70b"])
+def test_dense_models_are_built_for_training(name):
+    spec = load_model_spec(name)
+    with torch.device("meta"):
+        assert sum(p.numel() for p in Transformer(spec).parameters()) == spec.parameters
+    with pytest.raises(SpecError, match=r"dense_layers = "):
+        check_computable(spec)
+
+
+def test_a_dense_model_is_kept_and_read_but_not_served_or_converted(tmp_path):
+    made = random_model(tiny_spec(dense_layers=1, dense_width=24, layers=2))
+    save_model(made, tmp_path / "model")
+    read = load_model(tmp_path / "model", dtype=torch.float32)
+    tokens = torch.arange(8)[None]
+    torch.testing.assert_close(read(tokens), made(tokens))
+    source = open_source(tmp_path / "model")
+    for refused in (
+        lambda: StreamedTransformer(source),
+        lambda: convert(tmp_path / "model", tmp_path / "other", to="own"),
+        lambda: load_engine(tmp_path / "model", EngineOptions(), lambda *_: None),
+    ):
+        with pytest.raises(SpecError, match="dense_layers = 1"):
+            refused()
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("name", ["deepseek-v3", "kimi-k2", "qwen2.5-72b", "gpt-oss-20b"])
 def test_others_models_are_refused(name):
     with pytest.raises(SpecError, match=f"^{name}: "):
         Transformer(load_model_spec(name))

@@ -17,12 +17,11 @@ from pathlib import Path
 import pytest
 import torch
 from rich.console import Console
-from safetensors.torch import load_file
 
 from lindos.model.formats import load_model
 from lindos.specs import SpecError
 from lindos.train import CheckpointError, Journal, RunFile, Trainer, TrainingError
-from lindos.train.checkpoint import newest_checkpoint, save_checkpoint
+from lindos.train.checkpoint import Checkpoint, newest_checkpoint, save_checkpoint, whole_parts
 from tests.train.conftest import write_data, write_run, write_talk
 
 
@@ -35,7 +34,14 @@ def losses(folder: Path) -> list[tuple]:
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     checkpoint, _ = newest_checkpoint(folder / "checkpoints")
     assert checkpoint is not None
-    return load_file(checkpoint.path / "state.safetensors")
+    return saved_tensors(checkpoint)
+
+
+def saved_tensors(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
+    """Everything a checkpoint holds, whole."""
+    tensors = {name: torch.empty(shape) for name, shape in checkpoint.shapes().items()}
+    checkpoint.restore(whole_parts(tensors.items()))
+    return tensors
 
 
 def command(run: Path, out: Path, *more: str) -> list[str]:
@@ -104,7 +110,7 @@ def test_every_leg_leaves_its_own_weights_as_a_model(run_table, tmp_path):
         checkpoint, _ = newest_checkpoint(out / "checkpoints")
         assert checkpoint is not None
         assert checkpoint.step == steps
-        saved = load_file(checkpoint.path / "state.safetensors")["master.embedding"]
+        saved = saved_tensors(checkpoint)["master.embedding"]
         assert torch.equal(exported.embedding.detach(), saved.bfloat16().float())
 
 
@@ -148,7 +154,7 @@ def test_a_stop_signal_ends_with_a_checkpoint(run_table, tmp_path):
 def test_a_damaged_checkpoint_is_passed_over(run_table, tmp_path, undisturbed):
     folder = undisturbed / "checkpoints"
     newest = sorted(folder.glob("step-*"))[-1]
-    state = newest / "state.safetensors"
+    state = newest / "rank-00000.safetensors"
     data = bytearray(state.read_bytes())
     data[len(data) // 2] ^= 1
     state.write_bytes(data)
@@ -159,7 +165,7 @@ def test_a_damaged_checkpoint_is_passed_over(run_table, tmp_path, undisturbed):
     trainer.train()
     assert losses(undisturbed) == before
     for path in folder.glob("step-*"):
-        (path / "state.safetensors").write_bytes(b"")
+        (path / "rank-00000.safetensors").write_bytes(b"")
     with pytest.raises(TrainingError, match="no checkpoint is whole"):
         Trainer(RunFile.parse(run_table), undisturbed, resume=True)
 
@@ -190,13 +196,13 @@ def test_a_step_without_a_finite_gradient_changes_nothing(run_table, tmp_path):
     run_table["checkpoint"]["every"] = 1
     trainer = Trainer(RunFile.parse(run_table), tmp_path)
     trainer.train(steps=2)
-    before = {name: tensor.clone() for name, tensor in trainer.optimizer.tensors()}
+    before = {name: part.values.clone() for name, part in trainer.optimizer.parts().items()}
     healthy = trainer.model.final_norm.detach().clone()
     with torch.no_grad():
         trainer.model.final_norm.fill_(float("inf"))
     trainer.train(steps=1)
     assert trainer.step == 3
-    assert all(torch.equal(tensor, before[name]) for name, tensor in trainer.optimizer.tensors())
+    assert all(torch.equal(part.values, before[name]) for name, part in trainer.optimizer.parts().items())
     [skip] = [line for line in Journal.read(tmp_path / "metrics.jsonl") if line["kind"] == "skip"]
     assert skip["step"] == 2
     assert "final_norm" in skip["tensors"]
@@ -261,17 +267,19 @@ def test_other_data_is_refused(run_table, undisturbed, tmp_path, tiny_tokenizer_
 
 
 def test_a_checkpoint_of_another_model_is_refused(tmp_path):
-    save_checkpoint(tmp_path, 1, [("master.a", torch.zeros(2, 3))], {})
+    save_checkpoint(tmp_path, 1, whole_parts([("master.a", torch.zeros(2, 3))]), {})
     checkpoint, _ = newest_checkpoint(tmp_path)
     assert checkpoint is not None
     with pytest.raises(CheckpointError, match=r"master\.a has shape \[2, 3\], the model wants \[3, 2\]"):
-        checkpoint.restore([("master.a", torch.zeros(3, 2))])
+        checkpoint.restore(whole_parts([("master.a", torch.zeros(3, 2))]))
     with pytest.raises(CheckpointError, match=r"master\.b is missing from it"):
-        checkpoint.restore([("master.a", torch.zeros(2, 3)), ("master.b", torch.zeros(1))])
+        checkpoint.restore(whole_parts([("master.a", torch.zeros(2, 3)), ("master.b", torch.zeros(1))]))
+    with pytest.raises(CheckpointError, match=r"master\.a is only in the checkpoint"):
+        checkpoint.check_names([])
 
 
 def test_a_full_disk_leaves_older_checkpoints(tmp_path, monkeypatch):
-    save_checkpoint(tmp_path, 1, [("a", torch.zeros(4))], {})
+    save_checkpoint(tmp_path, 1, whole_parts([("a", torch.zeros(4))]), {})
     import resource
 
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -279,7 +287,7 @@ def test_a_full_disk_leaves_older_checkpoints(tmp_path, monkeypatch):
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, limits[1]))
     try:
         with pytest.raises(CheckpointError, match="older ones are untouched"):
-            save_checkpoint(tmp_path, 2, [("a", torch.zeros(1 << 16))], {})
+            save_checkpoint(tmp_path, 2, whole_parts([("a", torch.zeros(1 << 16))]), {})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lindos.data import Batch
 from lindos.model import Transformer, initialise
 from lindos.model.elementwise import fuse_elementwise
 from lindos.specs import SpecError
@@ -18,7 +19,8 @@ from lindos.train import RunFile, learning_rate
 from lindos.train.loss import router_loss, text_loss
 from lindos.train.optimizer import MasterWeights, Optimizer, orthogonalise
 from lindos.train.run_file import OptimizerSection, ScheduleSection
-from lindos.train.step import accumulate, balance_of
+from lindos.train.stage import Stage
+from lindos.train.step import PlainLearner, balance_of, purpose_of
 
 
 @pytest.fixture
@@ -70,6 +72,11 @@ def run_of(table, **changes):
     return RunFile.parse(table)
 
 
+def learn(model, tokens, mask, run, **special):
+    learner = PlainLearner(Stage(model, purpose_of(run, **special)), run.data.micro_batch)
+    return learner.learn(Batch(tokens, mask))
+
+
 @pytest.mark.parametrize("share", [1.0, 0.3])
 def test_micro_batches_add_up_to_the_whole_batch(run_table, tiny_spec, share):
     tokens, mask = batch(tiny_spec, share=share)
@@ -80,7 +87,7 @@ def test_micro_batches_add_up_to_the_whole_batch(run_table, tiny_spec, share):
         master = MasterWeights(model)
         # The balance term is a product of means over a micro-batch, so it alone depends on the cut.
         run = run_of(run_table, data__micro_batch=micro, router__balance=0.0)
-        result = accumulate(model, tokens, mask, run)
+        result = learn(model, tokens, mask, run)
         sums.append((result.loss, master.gradients))
     assert sums[0][0] == pytest.approx(sums[1][0], rel=1e-5)
     for name in sums[0][1]:
@@ -100,7 +107,7 @@ def test_separate_documents_train_as_if_each_were_alone(run_table, tiny_spec):
         model = Transformer(tiny_spec)
         initialise(model, 0)
         master = MasterWeights(model)
-        sums.append((accumulate(model, tokens, mask, run, start_token=1).loss, master.gradients))
+        sums.append((learn(model, tokens, mask, run, start_token=1).loss, master.gradients))
     assert sums[0][0] == pytest.approx(sums[1][0], rel=1e-5)
     for name in sums[0][1]:
         torch.testing.assert_close(sums[0][1][name], sums[1][1][name], atol=1e-5, rtol=1e-3)
@@ -110,7 +117,10 @@ def test_router_loss_prefers_even_experts(model, tiny_spec):
     tokens, _ = batch(tiny_spec, rows=8)
     _, routings = model.hidden(torch.from_numpy(tokens))
     one_expert = torch.eye(tiny_spec.experts)[[0]]
-    lopsided = [r._replace(chosen=torch.zeros_like(r.chosen), probabilities=one_expert) for r in routings]
+    lopsided = [
+        r._replace(chosen=torch.zeros_like(r.chosen), probabilities=one_expert.expand_as(r.probabilities))
+        for r in routings
+    ]
     even, worst = (router_loss(r, 1.0, 0.0).item() / tiny_spec.layers for r in (routings, lopsided))
     assert 0.9 < even < 1.5
     assert worst == pytest.approx(tiny_spec.experts)
@@ -142,7 +152,7 @@ def test_filling_asks_for_no_balance(run_table, tiny_spec):
         model = Transformer(tiny_spec)
         initialise(model, 0)
         master = MasterWeights(model)
-        result = accumulate(model, rows, counts, run, pad_token=pad)
+        result = learn(model, rows, counts, run, pad_token=pad)
         sums.append((result.router_loss, result.balance, master.gradients["layers.0.experts.router"]))
     (alone, filled_up, naive) = sums
     assert filled_up[:2] == pytest.approx(alone[:2], rel=1e-5)

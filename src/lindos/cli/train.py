@@ -36,19 +36,21 @@ def command(
     `lindos evaluate` and `lindos convert`.
     """
     from lindos.train import RunFile, Trainer
+    from lindos.train.machine import joined
 
     run = RunFile.load(run_file)
     folder = out or Path("work/runs") / run.name
-    trainer = Trainer(run, folder, resume=resume, renew=renew, console=console)
-    spec = run.spec
-    console.print(
-        f"{run.name}: {spec.parameters:,} parameters, {spec.active_parameters:,} active per token; "
-        f"{run.tokens_per_step:,} tokens a step, {run.schedule.steps:,} steps; from step {trainer.step:,}",
-        highlight=False,
-    )
-    reached = trainer.train(steps=steps, minutes=minutes)
-    trainer.export(folder / "model")
+    with joined(run.machine.device):
+        trainer = Trainer(run, folder, resume=resume, renew=renew, console=console)
+        spec = run.spec
+        trainer.console.print(
+            f"{run.name}: {spec.parameters:,} parameters, {spec.active_parameters:,} active per token; "
+            f"{run.tokens_per_step:,} tokens a step, {run.schedule.steps:,} steps; from step {trainer.step:,}",
+            highlight=False,
+        )
+        reached = trainer.train(steps=steps, minutes=minutes)
+        trainer.export(folder / "model")
     again = shlex.join(["lindos", "train", str(run_file), *(["--out", str(out)] if out else []), "--resume"])
     more = "" if reached >= run.schedule.steps else f"; continue with: {again}"
     told = f"step {reached:,} of {run.schedule.steps:,}; the model is in {folder / 'model'}{more}"
-    console.print(told, highlight=False, markup=False, soft_wrap=True)
+    trainer.console.print(told, highlight=False, markup=False, soft_wrap=True)

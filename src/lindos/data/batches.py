@@ -66,13 +66,19 @@ class BatchPlan:
         self.fingerprint = hashlib.sha256(plan.encode()).hexdigest()
         self._permutation = lru_cache(maxsize=64)(self._make_permutation)
 
-    def batch(self, step: int, *, rank: int = 0, world: int = 1) -> Batch:
-        """The rows `rank::world` of step `step`'s batch. Raises DataError where there are fewer rows than ranks."""
+    def batch(self, step: int, *, rank: int = 0, world: int = 1, together: int = 1) -> Batch:
+        """One rank's rows of step `step`'s batch: `together` of them at a time are dealt out to the ranks in turn.
+
+        So a micro-batch holds the same rows however many ranks there are. Raises DataError where they do not divide.
+        """
         if step < 0 or not 0 <= rank < world:
             raise DataError(f"there is no batch for step {step}, rank {rank} of {world}")
-        if world > self.rows:
-            raise DataError(f"{world} ranks cannot share a batch of {self.rows} rows; raise the batch size")
-        rows = step * self.rows + np.arange(rank, self.rows, world)
+        if world * together > self.rows:
+            raise DataError(
+                f"{world} ranks cannot share a batch of {self.rows} rows, {together} at a time; raise the batch size"
+            )
+        places = np.arange(self.rows)
+        rows = step * self.rows + places[places // together % world == rank]
         tokens = np.empty((len(rows), self.sequence + 1), np.int64)
         loss_mask = np.empty((len(rows), self.sequence), bool)
         for row, virtual in enumerate(rows.tolist()):

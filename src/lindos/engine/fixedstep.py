@@ -167,6 +167,7 @@ class FixedStep:
 def _add_experts(block: Block, h_BD: Tensor) -> Tensor:
     """As `Block.add_experts`, without a question to the host on any device."""
     experts = block.experts
+    assert experts is not None
     x_BD = block.experts_input(h_BD)
     routing = route(x_BD, experts.router, experts.spec)
     weights = (experts.gate, experts.up, experts.down)

@@ -34,6 +34,7 @@ from lindos.model.formats.packedfiles import PackedSource
 from lindos.model.formats.source import TensorSource
 from lindos.model.hardware import multiplies_bf16
 from lindos.specs import ModelSpec, SpecError
+from lindos.specs.computable import check_computable
 from lindos.text import ChatTemplate, Tokenizer, chat_template, load_tokenizer
 
 SMALL = 200_000_000
@@ -63,6 +64,7 @@ def load_engine(model: Path, options: EngineOptions, report: Report) -> LoadedEn
     report("reading the description", 0.05)
     source = open_source(model)
     spec = source.spec
+    check_computable(spec, where=str(model))
     context = _context(spec, options)
     device = _device(options)
     dtype = _dtype(spec, options, device)

@@ -237,6 +237,7 @@ def _add_experts(block: Block, h_TD: Tensor) -> Tensor:
     if h_TD.shape[0] != 1 or h_TD.is_cuda:
         return block.add_experts(h_TD)[0]
     experts = block.experts
+    assert experts is not None
     x_1D = block.experts_input(h_TD)
     routing = route(x_1D, experts.router, experts.spec)
     gates_k = routing.gates[0].to(x_1D.dtype)

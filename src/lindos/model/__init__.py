@@ -7,6 +7,7 @@ those stand in `train` and `engine`. Checkpoint formats live in `formats/`.
 from lindos.model.attention import attention
 from lindos.model.cache import KVCache
 from lindos.model.experts import Routing
-from lindos.model.transformer import Transformer, document_starts, initialise
+from lindos.model.initial import initialise
+from lindos.model.transformer import Transformer, document_starts
 
 __all__ = ["KVCache", "Routing", "Transformer", "attention", "document_starts", "initialise"]

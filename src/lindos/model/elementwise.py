@@ -147,6 +147,58 @@ def attention_weights(
 
 
 @Chain
+def masked_scores(
+    logits_NRS: Tensor,
+    last_R: Tensor,
+    first_NR: Tensor | None,
+    mask_NS: Tensor | None,
+    temperature_NR: Tensor | None,
+    multiplier: float,
+    softcap: float | None,
+) -> Tensor:
+    """The scaled, capped, causally masked logits themselves, fp32; arguments as for `attention_weights`."""
+    scores = logits_NRS.to(wide_dtype(logits_NRS)) * multiplier
+    if softcap is not None:
+        scores = scores.div_(softcap).tanh_().mul_(softcap)
+    if temperature_NR is not None:
+        scores = scores.mul_(temperature_NR[..., None])
+    keys_S = torch.arange(scores.shape[-1], device=scores.device)
+    hidden = keys_S > last_R[:, None]
+    if first_NR is not None:
+        hidden = hidden | (keys_S < first_NR[..., None])
+    if mask_NS is not None:
+        hidden = hidden | ~mask_NS[:, None]
+    return scores.masked_fill_(hidden, MASKED)
+
+
+@Chain
+def score_weights(scores_NRS: Tensor, norms_NR: Tensor) -> Tensor:
+    """What each key weighs in a row, from its score and the row's log-normaliser; fp32."""
+    return torch.exp(scores_NRS - norms_NR[..., None])
+
+
+@Chain
+def score_weights_backward(
+    dweights: Tensor,
+    weights: Tensor,
+    scores: Tensor,
+    delta_NR: Tensor,
+    temperature_NR: Tensor | None,
+    softcap: float | None,
+) -> Tensor:
+    """d logits, but for the multiplier, from d weights; `delta` is each row's sum of weights * dweights."""
+    wide = wide_dtype(weights)
+    ds = (dweights.to(wide) - delta_NR[..., None]).mul_(weights)
+    if softcap is not None:
+        # A masked score is no tanh of anything, but its weight is 0; the bound keeps the square finite.
+        capped = scores if temperature_NR is None else scores / temperature_NR[..., None]
+        ds = torch.ops.aten.tanh_backward(ds, (capped / softcap).clamp_(min=-1.0))
+    if temperature_NR is not None:
+        ds = ds.mul_(temperature_NR[..., None])
+    return ds.to(weights.dtype)
+
+
+@Chain
 def attention_weights_backward(
     dp: Tensor, p: Tensor, tanh: Tensor, temperature_NR: Tensor | None, capped: bool
 ) -> Tensor:

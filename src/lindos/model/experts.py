@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lindos.model.elementwise import gated_backward, gated_forward
+from lindos.model.halves import wanted
 from lindos.specs import ModelSpec
 
 ROW_QUANTUM = 64
@@ -164,7 +165,7 @@ class _MixExperts(torch.autograd.Function):
         y_PD = grouped_product(gated_forward(g_PF, u_PF, activation), down_EFD, groups)
         y_TkD = y_PD.index_select(0, row_R).view(tokens, chosen, -1)
         ctx.save_for_backward(x_PD, g_PF, u_PF, y_TkD, gates_Tk, row_R, gate_EDF, up_EDF, down_EFD)
-        ctx.groups, ctx.activation = groups, activation
+        ctx.groups, ctx.activation, ctx.inner = groups, activation, None
         out_TD = y_TkD[:, 0] * gates_Tk[:, :1]
         for i in range(1, chosen):
             out_TD.addcmul_(y_TkD[:, i], gates_Tk[:, i : i + 1])
@@ -175,16 +176,23 @@ class _MixExperts(torch.autograd.Function):
         dout_TD, groups = grads[0], ctx.groups
         x_PD, g_PF, u_PF, y_TkD, gates_Tk, row_R, gate_EDF, up_EDF, down_EFD = ctx.saved_tensors
         tokens, chosen = gates_Tk.shape
-        dgates_Tk = (y_TkD * dout_TD[:, None]).sum(-1)
-        dy_RD = (dout_TD[:, None] * gates_Tk[..., None]).flatten(0, 1)
-        # Padding rows get no gradient, so what they computed leaves no mark on the weights.
-        dy_PD = torch.zeros_like(x_PD).index_copy_(0, row_R, dy_RD)
-        dh_PF = grouped_product(dy_PD, down_EFD.transpose(1, 2), groups)
-        dg_PF, du_PF, h_PF = gated_backward(dh_PF, g_PF, u_PF, ctx.activation)
-        ddown_EFD = grouped_weight_gradient(h_PF, dy_PD, groups)
-        dup_EDF = grouped_weight_gradient(x_PD, du_PF, groups)
-        dgate_EDF = grouped_weight_gradient(x_PD, dg_PF, groups)
-        dx_PD = grouped_product(dg_PF, gate_EDF.transpose(1, 2), groups)
-        dx_PD += grouped_product(du_PF, up_EDF.transpose(1, 2), groups)
-        dx_TD = dx_PD.index_select(0, row_R).view(tokens, chosen, -1).sum(1)
+        dx_TD = dgates_Tk = dgate_EDF = dup_EDF = ddown_EFD = None
+        to_input, to_weights = wanted(ctx, 0, 1), wanted(ctx, -3, -2, -1)
+        if ctx.inner is None:
+            dy_RD = (dout_TD[:, None] * gates_Tk[..., None]).flatten(0, 1)
+            # Padding rows get no gradient, so what they computed leaves no mark on the weights.
+            dy_PD = torch.zeros_like(x_PD).index_copy_(0, row_R, dy_RD)
+            dh_PF = grouped_product(dy_PD, down_EFD.transpose(1, 2), groups)
+            ctx.inner = (dy_PD, *gated_backward(dh_PF, g_PF, u_PF, ctx.activation))
+        dy_PD, dg_PF, du_PF, h_PF = ctx.inner
+        ctx.inner = ctx.inner if to_input and not to_weights else None  # for the other half
+        if to_weights:
+            ddown_EFD = grouped_weight_gradient(h_PF, dy_PD, groups)
+            dup_EDF = grouped_weight_gradient(x_PD, du_PF, groups)
+            dgate_EDF = grouped_weight_gradient(x_PD, dg_PF, groups)
+        if to_input:
+            dgates_Tk = (y_TkD * dout_TD[:, None]).sum(-1)
+            dx_PD = grouped_product(dg_PF, gate_EDF.transpose(1, 2), groups)
+            dx_PD += grouped_product(du_PF, up_EDF.transpose(1, 2), groups)
+            dx_TD = dx_PD.index_select(0, row_R).view(tokens, chosen, -1).sum(1)
         return dx_TD, dgates_Tk, None, None, None, dgate_EDF, dup_EDF, ddown_EFD, None

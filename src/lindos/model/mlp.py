@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lindos.model.elementwise import gated_backward, gated_forward
+from lindos.model.halves import wanted
 
 
 def gated_mlp(x_TD: Tensor, gate_DF: Tensor, up_DF: Tensor, down_FD: Tensor, activation: str) -> Tensor:
@@ -25,13 +26,21 @@ class _GatedMLP(torch.autograd.Function):
     def forward(ctx: Any, x_TD: Tensor, gate_DF: Tensor, up_DF: Tensor, down_FD: Tensor, activation: str) -> Tensor:
         g_TF, u_TF = x_TD @ gate_DF, x_TD @ up_DF
         ctx.save_for_backward(x_TD, g_TF, u_TF, gate_DF, up_DF, down_FD)
-        ctx.activation = activation
+        ctx.activation, ctx.inner = activation, None
         return gated_forward(g_TF, u_TF, activation) @ down_FD
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         dout_TD = grads[0]
         x_TD, g_TF, u_TF, gate_DF, up_DF, down_FD = ctx.saved_tensors
-        dg_TF, du_TF, h_TF = gated_backward(dout_TD @ down_FD.t(), g_TF, u_TF, ctx.activation)
-        dx_TD = (dg_TF @ gate_DF.t()).addmm_(du_TF, up_DF.t())
-        return dx_TD, x_TD.t() @ dg_TF, x_TD.t() @ du_TF, h_TF.t() @ dout_TD, None
+        dx_TD = dgate_DF = dup_DF = ddown_FD = None
+        to_input, to_weights = wanted(ctx, 0), wanted(ctx, -3, -2, -1)
+        if ctx.inner is None:
+            ctx.inner = gated_backward(dout_TD @ down_FD.t(), g_TF, u_TF, ctx.activation)
+        dg_TF, du_TF, h_TF = ctx.inner
+        ctx.inner = ctx.inner if to_input and not to_weights else None  # for the other half
+        if to_input:
+            dx_TD = (dg_TF @ gate_DF.t()).addmm_(du_TF, up_DF.t())
+        if to_weights:
+            dgate_DF, dup_DF, ddown_FD = x_TD.t() @ dg_TF, x_TD.t() @ du_TF, h_TF.t() @ dout_TD
+        return dx_TD, dgate_DF, dup_DF, ddown_FD, None

@@ -2,6 +2,7 @@
 
 Block: h += norm_out(attention(norm_in(h))), then h += norm_out(experts(norm_in(h))); with two norms a layer there is
 no norm_out, and with a shared branch it stands beside the experts: (experts(x) + shared(x)) * shared_multiplier.
+A dense layer has one MLP in their place.
 Matrices are [in, out] and used as x @ w, as in the release. Norms, router and softmax run in fp32, the rest in the
 dtype of the weights.
 
@@ -10,6 +11,7 @@ Letters: B batch, T tokens, D width, H heads, K key-value heads, C head size, E 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -22,7 +24,7 @@ from lindos.model.mlp import gated_mlp
 from lindos.model.norm import rms_norm
 from lindos.model.rope import rotary_phase, rotate
 from lindos.specs import ModelSpec
-from lindos.specs.computable import check_computable
+from lindos.specs.computable import check_trainable
 
 Trace = dict[str, Tensor]
 """Intermediates by name, filled when a caller passes one in; for tests, logs and curious people."""
@@ -54,6 +56,8 @@ class Attention(nn.Module):
     def __init__(self, spec: ModelSpec, *, dtype: torch.dtype, device: torch.device | str | None) -> None:
         super().__init__()
         self.spec = spec
+        self.attend: Callable[..., Tensor] = attention
+        """What looks at the keys: any function of `attention`'s arguments and result."""
         inner, kv = spec.heads * spec.head_size, spec.kv_heads * spec.head_size
         self.query = _matrix(spec.width, inner, dtype=dtype, device=device)
         self.key = _matrix(spec.width, kv, dtype=dtype, device=device)
@@ -83,7 +87,7 @@ class Attention(nn.Module):
         q_BTHC, k_BSKC, v_BSKC = self.project(x_BTD, phase)
         if cache is not None:
             k_BSKC, v_BSKC = cache.extend(layer, k_BSKC, v_BSKC)
-        o_BTHC = attention(
+        o_BTHC = self.attend(
             q_BTHC,
             k_BSKC,
             v_BSKC,
@@ -100,27 +104,32 @@ class Experts(nn.Module):
     def __init__(self, spec: ModelSpec, *, dtype: torch.dtype, device: torch.device | str | None) -> None:
         super().__init__()
         self.spec = spec
+        self.mix: Callable[..., Tensor] = mix_experts
+        """What brings tokens to experts and back: any function of `mix_experts`' arguments and result."""
         sizes = (spec.experts, spec.width, spec.expert_width)
         self.router = _fp32(spec.width, spec.experts, device=device)
         self.gate = _matrix(*sizes, dtype=dtype, device=device)
         self.up = _matrix(*sizes, dtype=dtype, device=device)
         self.down = _matrix(sizes[0], sizes[2], sizes[1], dtype=dtype, device=device)
 
-    def forward(self, x_TD: Tensor) -> tuple[Tensor, Routing]:
-        """[T, D] -> [T, D], and the routing for those who balance or measure it."""
-        routing = route(x_TD, self.router, self.spec)
-        return mix_experts(x_TD, routing, self.gate, self.up, self.down, self.spec.activation), routing
+    def route(self, x_TD: Tensor) -> Routing:
+        """Where each token goes."""
+        return route(x_TD, self.router, self.spec)
+
+    def forward(self, x_TD: Tensor, routing: Routing) -> Tensor:
+        """What the chosen experts make of each token: [T, D] -> [T, D]."""
+        return self.mix(x_TD, routing, self.gate, self.up, self.down, self.spec.activation)
 
 
 class SharedMLP(nn.Module):
-    """What every token passes beside its chosen experts."""
+    """What every token passes: beside its chosen experts, or in a dense layer instead of them."""
 
-    def __init__(self, spec: ModelSpec, *, dtype: torch.dtype, device: torch.device | str | None) -> None:
+    def __init__(self, spec: ModelSpec, inner: int, *, dtype: torch.dtype, device: torch.device | str | None) -> None:
         super().__init__()
         self.activation = spec.activation
-        self.gate = _matrix(spec.width, spec.shared_width, dtype=dtype, device=device)
-        self.up = _matrix(spec.width, spec.shared_width, dtype=dtype, device=device)
-        self.down = _matrix(spec.shared_width, spec.width, dtype=dtype, device=device)
+        self.gate = _matrix(spec.width, inner, dtype=dtype, device=device)
+        self.up = _matrix(spec.width, inner, dtype=dtype, device=device)
+        self.down = _matrix(inner, spec.width, dtype=dtype, device=device)
 
     def forward(self, x_TD: Tensor) -> Tensor:
         return gated_mlp(x_TD, self.gate, self.up, self.down, self.activation)
@@ -129,20 +138,41 @@ class SharedMLP(nn.Module):
 class Block(nn.Module):
     """One layer: attention and experts, each behind a norm or between two, and what stands beside the experts."""
 
-    def __init__(self, spec: ModelSpec, *, dtype: torch.dtype, device: torch.device | str | None) -> None:
+    def __init__(
+        self, spec: ModelSpec, *, dense: bool = False, dtype: torch.dtype, device: torch.device | str | None
+    ) -> None:
         super().__init__()
         self.eps = spec.norm_eps
         self.norms_out = spec.norms_per_layer == 4
-        self.shared_multiplier = spec.shared_multiplier
+        self.shared_multiplier = 1.0 if dense else spec.shared_multiplier
+        inner = spec.dense_width if dense else spec.shared_width
         self.attention = Attention(spec, dtype=dtype, device=device)
-        self.experts = Experts(spec, dtype=dtype, device=device)
-        self.shared = SharedMLP(spec, dtype=dtype, device=device) if spec.shared_width else None
+        self.experts = None if dense else Experts(spec, dtype=dtype, device=device)
+        self.shared = SharedMLP(spec, inner, dtype=dtype, device=device) if inner else None
         self.norm_attention_in = _fp32(spec.width, device=device)
         if self.norms_out:
             self.norm_attention_out = _fp32(spec.width, device=device)
         self.norm_experts_in = _fp32(spec.width, device=device)
         if self.norms_out:
             self.norm_experts_out = _fp32(spec.width, device=device)
+
+    def forward(
+        self,
+        h_BTD: Tensor,
+        phase: tuple[Tensor, Tensor],
+        view: View,
+        *,
+        cache: KVCache | None = None,
+        layer: int = 0,
+        trace: Trace | None = None,
+    ) -> tuple[Tensor, Routing | None]:
+        """The residual stream after this layer, [B, T, D], and where its tokens went; None in a dense layer."""
+        x_BTD = self.attend_input(h_BTD)
+        attended_BTD = self.attention(x_BTD, phase, view, cache, layer)
+        h_BTD, routing = self.add_experts(self.add_attention(h_BTD, attended_BTD), trace)
+        if trace is not None:
+            trace |= {"attn_in": x_BTD, "attn_out": attended_BTD, "layer_out": h_BTD}
+        return h_BTD, routing
 
     def attend_input(self, h: Tensor) -> Tensor:
         """What attention reads: the normed residual stream."""
@@ -156,23 +186,34 @@ class Block(nn.Module):
         """What router, experts and shared branch read: the normed residual stream."""
         return rms_norm(h, self.norm_experts_in, self.eps)
 
+    def mixture(self, x_TD: Tensor, routing: Routing | None) -> Tensor:
+        """Experts and shared branch together, [T, D] -> [T, D]; the branch alone in a dense layer."""
+        return self._joined(x_TD, None if self.experts is None else self.experts(x_TD, routing))
+
     def add_mixture(self, h: Tensor, x_TD: Tensor, mixed_TD: Tensor) -> Tensor:
         """The residual stream ([..., D]) with the experts' result for `x_TD` added, joined by the shared branch's."""
-        if self.shared is not None:
-            mixed_TD = mixed_TD + self.shared(x_TD)
-            if self.shared_multiplier != 1.0:
-                mixed_TD = mixed_TD * self.shared_multiplier
-        mixed = mixed_TD.view_as(h)
-        return h + (rms_norm(mixed, self.norm_experts_out, self.eps) if self.norms_out else mixed)
+        return self._add_normed(h, self._joined(x_TD, mixed_TD))
 
-    def add_experts(self, h: Tensor, trace: Trace | None = None) -> tuple[Tensor, Routing]:
+    def add_experts(self, h: Tensor, trace: Trace | None = None) -> tuple[Tensor, Routing | None]:
         """The residual stream ([..., D]) after experts and shared branch, and the routing over flat tokens."""
         x_TD = self.experts_input(h).flatten(0, -2)
-        mixed_TD, routing = self.experts(x_TD)
-        if trace is not None:
+        routing = None if self.experts is None else self.experts.route(x_TD)
+        mixed_TD = self.mixture(x_TD, routing)
+        if trace is not None and routing is not None:
             trace |= {"router_logits": routing.logits, "router_probs": routing.probabilities}
             trace |= {"moe_in": x_TD, "moe_out": mixed_TD}
-        return self.add_mixture(h, x_TD, mixed_TD), routing
+        return self._add_normed(h, mixed_TD), routing
+
+    def _joined(self, x_TD: Tensor, mixed_TD: Tensor | None) -> Tensor:
+        if self.shared is not None:
+            branch_TD: Tensor = self.shared(x_TD)
+            mixed_TD = branch_TD if mixed_TD is None else mixed_TD + branch_TD
+        assert mixed_TD is not None
+        return mixed_TD if self.shared_multiplier == 1.0 or self.shared is None else mixed_TD * self.shared_multiplier
+
+    def _add_normed(self, h: Tensor, mixed_TD: Tensor) -> Tensor:
+        mixed = mixed_TD.view_as(h)
+        return h + (rms_norm(mixed, self.norm_experts_out, self.eps) if self.norms_out else mixed)
 
 
 class Transformer(nn.Module):
@@ -191,13 +232,15 @@ class Transformer(nn.Module):
 
         Raises SpecError for a spec of another kind of network.
         """
-        check_computable(spec)
+        check_trainable(spec)
         super().__init__()
         self.spec = spec
         self.embedding_multiplier = _in_bf16(spec.embedding_multiplier, bf16_constants)
         self.logit_multiplier = _in_bf16(spec.logit_multiplier, bf16_constants)
         self.embedding = _matrix(spec.vocabulary, spec.width, dtype=dtype, device=device)
-        self.layers = nn.ModuleList(Block(spec, dtype=dtype, device=device) for _ in range(spec.layers))
+        self.layers = nn.ModuleList(
+            Block(spec, dense=layer < spec.dense_layers, dtype=dtype, device=device) for layer in range(spec.layers)
+        )
         self.final_norm = _fp32(spec.width, device=device)
         if not spec.tied_head:
             self.head = _matrix(spec.vocabulary, spec.width, dtype=dtype, device=device)
@@ -215,7 +258,7 @@ class Transformer(nn.Module):
         first_key_BT: Tensor | None = None,
         traces: list[Trace] | None = None,
     ) -> tuple[Tensor, list[Routing]]:
-        """The final normed hidden states [B, T, D], and each layer's routing.
+        """The final normed hidden states [B, T, D], and the routing of each layer with experts.
 
         `first_key_BT` keeps documents that are packed into one row apart, see `attention` and `document_starts`.
         """
@@ -229,12 +272,11 @@ class Transformer(nn.Module):
         for index, block in enumerate(self.layers):
             assert isinstance(block, Block)
             trace: Trace | None = None if traces is None else {}
-            x_BTD = block.attend_input(h_BTD)
-            attended_BTD = block.attention(x_BTD, phase, view, cache, index)
-            h_BTD, routing = block.add_experts(block.add_attention(h_BTD, attended_BTD), trace)
-            routings.append(routing)
+            h_BTD, routing = block(h_BTD, phase, view, cache=cache, layer=index, trace=trace)
+            if routing is not None:
+                routings.append(routing)
             if traces is not None and trace is not None:
-                traces.append(trace | {"attn_in": x_BTD, "attn_out": attended_BTD, "layer_out": h_BTD})
+                traces.append(trace)
         if cache is not None:
             cache.length += tokens
         return self.normalise(h_BTD), routings
@@ -289,30 +331,3 @@ def document_starts(tokens_BT: Tensor, start_token: int) -> Tensor:
     """For each position the place of the latest `start_token` at or before it, 0 before the first: int64 [B, T]."""
     places_T = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
     return torch.where(tokens_BT == start_token, places_T, 0).cummax(1).values
-
-
-def initialise(model: Transformer, seed: int) -> None:
-    """Fill the weights for training from scratch, reproducibly on any device.
-
-    Matrices are normal with variance 1/in; embeddings such that, multiplied, they have unit variance. The norms
-    after attention and experts make the scale of the output projections irrelevant to the forward pass; without them
-    those are divided by sqrt(2 * layers), so that the residual stream does not grow with depth (GPT-2, section 2.3 of
-    https://cdn.openai.com/better-language-models/language_models_are_unsupervised_multitask_learners.pdf). Router rows
-    start small, so that the first choices are nearly even.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if parameter.ndim == 1:
-                parameter.fill_(1.0)
-                continue
-            fan_in = parameter.shape[-2]
-            std = fan_in**-0.5
-            if name in {"embedding", "head"}:
-                std = 1.0 / model.spec.embedding_multiplier if name == "embedding" else parameter.shape[-1] ** -0.5
-            elif name.endswith("router"):
-                std = 0.02
-            elif model.spec.norms_per_layer == 2 and name.endswith((".output", ".down")):
-                std *= (2 * model.spec.layers) ** -0.5
-            values = torch.empty(parameter.shape, dtype=torch.float32).normal_(0.0, std, generator=generator)
-            parameter.copy_(values)

@@ -39,6 +39,12 @@ def check_computable(spec: ModelSpec, *, where: str = "") -> None:
     check_fields({field: getattr(spec, field) for field in COMPUTED}, where=where or spec.name)
 
 
+def check_trainable(spec: ModelSpec, *, where: str = "") -> None:
+    """The same for training and measuring, which also compute dense layers."""
+    fields = {field: getattr(spec, field) for field in COMPUTED if field != "dense_layers"}
+    check_fields(fields, where=where or spec.name)
+
+
 def check_fields(fields: Mapping[str, Any], *, where: str) -> None:
     """The same of a description that may lack fields, before anything else is made of it."""
     for field, (allowed, meaning) in COMPUTED.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -57,6 +58,17 @@ class Layout(Spec):
     def expert_inner(self, model: ModelSpec) -> int:
         """The expert width that `tensor` splits: none where experts lie whole on their ranks."""
         return model.expert_width if self.expert == 1 else 0
+
+    def stages(self, model: ModelSpec) -> list[range]:
+        """The layers of each stage, in the order that a token passes them; stage i lies on pipeline rank i % pipeline.
+
+        Where ends count, the first stage has a layer fewer for the embedding, and the last for the head.
+        """
+        count = self.pipeline * self.virtual_stages
+        ends = 1 if self.ends_count else 0
+        each = (model.layers + 2 * ends) // count
+        bounds = [0, *(number * each - ends for number in range(1, count)), model.layers]
+        return [range(first, last) for first, last in itertools.pairwise(bounds)]
 
     def check(self, model: ModelSpec, *, batch: int | None = None, sequence: int | None = None) -> None:
         """Raise SpecError naming the first number that does not divide, or choices that contradict each other.

@@ -1,8 +1,13 @@
 """Checkpoints: written whole or not at all, verified before they are trusted, the newest good one restored.
 
-A checkpoint is a folder `step-00001200` with `state.safetensors` (fp32 masters and optimiser state) and `meta.json`
-(step, run, data fingerprint, checksum, environment). It is written under another name, flushed and renamed; a run
-killed at any moment leaves the last complete one.
+A checkpoint is a folder `step-00001200`. Each rank writes what it alone holds (or was chosen to write, of what several
+hold) into a file of its own, `rank-00003.safetensors`: fp32 masters and optimiser state under the names they have in
+the whole model. `index.json` says which part of which tensor lies where, so that any other layout finds what it needs;
+`meta.json` has the step, the run, the data's fingerprint, the environment and a checksum of every file. All is written
+under another name, flushed and renamed; a run killed at any moment leaves the last complete one.
+
+Why not PyTorch's distributed checkpoint: its own format is read with pickle, has no checksums, and asks the first rank
+to plan for all; every rank here knows what it holds without asking.
 """
 
 from __future__ import annotations
@@ -11,22 +16,49 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from lindos.specs import LindosError
+from lindos.train.ranks import ElsewhereError, Ranks
 
-FORMAT = "lindos-checkpoint-1"
+FORMAT = "lindos-checkpoint-2"
 
 
 class CheckpointError(LindosError):
     """A checkpoint that cannot be written, or not be used for this run."""
+
+
+class Part(NamedTuple):
+    """A rank's part of a tensor: its values, where they lie in the whole, and whether this rank is to write them."""
+
+    values: Tensor
+    shape: tuple[int, ...]
+    """Of the whole tensor."""
+    offsets: tuple[int, ...]
+    writes: bool = True
+
+
+Parts = Mapping[str, Part]
+
+
+def whole_parts(tensors: Iterable[tuple[str, Tensor]]) -> dict[str, Part]:
+    """Tensors that one process holds alone."""
+    return {name: Part(each, tuple(each.shape), (0,) * each.ndim) for name, each in tensors}
+
+
+class Stored(NamedTuple):
+    """Where a part of a tensor lies."""
+
+    file: str
+    offsets: tuple[int, ...]
+    sizes: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -41,51 +73,131 @@ class Checkpoint:
         """Steps done, which is the number of the next step."""
         return int(self.meta["step"])
 
-    def restore(self, tensors: Iterable[tuple[str, Tensor]]) -> None:
-        """Copy the saved tensors into `tensors`. Raises CheckpointError when names or shapes differ."""
-        wanted = dict(tensors)
-        with safe_open(self.path / "state.safetensors", "pt") as saved:
-            _same_names(self.path, set(saved.keys()), set(wanted))
-            for name, tensor in wanted.items():
-                value = saved.get_tensor(name)
-                if value.shape != tensor.shape:
-                    raise CheckpointError(
-                        f"{self.path}: {name} has shape {list(value.shape)}, the model wants {list(tensor.shape)}: "
-                        "this checkpoint is of another model"
-                    )
-                tensor.copy_(value)
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Every tensor of it."""
+        return {name: tuple(entry["shape"]) for name, entry in self._index().items()}
+
+    def restore(self, parts: Parts) -> None:
+        """Copy what was saved into `parts`. Raises CheckpointError where a tensor is missing or has another shape."""
+        index = self._index()
+        wanted: dict[str, list[tuple[str, Part, Stored]]] = {}
+        for name, part in parts.items():
+            if name not in index:
+                raise CheckpointError(f"{self.path}: tensor {name} is missing from it: {_OTHER}")
+            shape = tuple(index[name]["shape"])
+            if shape != part.shape:
+                raise CheckpointError(
+                    f"{self.path}: {name} has shape {list(shape)}, the model wants {list(part.shape)}: {_OTHER}"
+                )
+            for entry in index[name]["parts"]:
+                stored = Stored(entry["file"], tuple(entry["offsets"]), tuple(entry["sizes"]))
+                if _overlap(part, stored) is not None:
+                    wanted.setdefault(stored.file, []).append((name, part, stored))
+        for file, reads in wanted.items():
+            with safe_open(self.path / file, "pt") as saved:
+                for name, part, stored in reads:
+                    _copy(saved, name, part, stored)
+
+    def check_names(self, names: Iterable[str]) -> None:
+        """Raise CheckpointError unless it holds exactly these tensors."""
+        odd = sorted(set(self._index()) ^ set(names))
+        if odd:
+            where = "only in the checkpoint" if odd[0] in self._index() else "missing from it"
+            raise CheckpointError(f"{self.path}: tensor {odd[0]} is {where}: {_OTHER}")
+
+    def _index(self) -> dict[str, Any]:
+        return json.loads((self.path / "index.json").read_text(encoding="utf-8"))
 
 
-def _same_names(path: Path, saved: set[str], wanted: set[str]) -> None:
-    if saved != wanted:
-        odd = sorted(saved ^ wanted)[0]
-        where = "only in the checkpoint" if odd in saved else "missing from it"
-        raise CheckpointError(f"{path}: tensor {odd} is {where}: this checkpoint is of another model or optimiser")
+_OTHER = "this checkpoint is of another model or optimiser"
 
 
-def save_checkpoint(folder: Path, step: int, tensors: Iterable[tuple[str, Tensor]], meta: dict[str, Any]) -> Path:
-    """Write the checkpoint of `step` into `folder`. Raises CheckpointError (disk full, say); older ones stay."""
-    final = folder / f"step-{step:08d}"
-    draft = folder / f".writing-{step:08d}"
+def _overlap(part: Part, stored: Stored) -> tuple[tuple[slice, ...], tuple[slice, ...]] | None:
+    """Where both meet: in the part, and in what is stored. None where they do not."""
+    ours, theirs = [], []
+    for size, offset, their_size, their_offset in zip(
+        part.values.shape, part.offsets, stored.sizes, stored.offsets, strict=True
+    ):
+        first, last = max(offset, their_offset), min(offset + size, their_offset + their_size)
+        if first >= last:
+            return None
+        ours.append(slice(first - offset, last - offset))
+        theirs.append(slice(first - their_offset, last - their_offset))
+    return tuple(ours), tuple(theirs)
+
+
+def _copy(saved: Any, name: str, part: Part, stored: Stored) -> None:
+    met = _overlap(part, stored)
+    assert met is not None
+    ours, theirs = met
+    values = saved.get_slice(name)[theirs] if theirs else saved.get_tensor(name)
+    part.values[ours].copy_(values) if ours else part.values.copy_(values)
+
+
+def save_checkpoint(folder: Path, step: int, parts: Parts, meta: dict[str, Any], ranks: Ranks | None = None) -> Path:
+    """Write the checkpoint of `step` into `folder`, together with all ranks.
+
+    Raises CheckpointError on all of them (a full disk on one, say); older checkpoints stay.
+    """
+    ranks = ranks or Ranks()
+    final, draft = folder / f"step-{step:08d}", folder / f".writing-{step:08d}"
     try:
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
-        save_file({n: t.detach().contiguous() for n, t in tensors}, draft / "state.safetensors")
-        checksum = sha256_of(draft / "state.safetensors")
-        document = {"format": FORMAT, "step": step, "sha256": checksum, **meta}
-        (draft / "meta.json").write_text(json.dumps(document, indent=1), encoding="utf-8")
-        for part in (draft / "state.safetensors", draft / "meta.json", draft):
-            _flush(part)
-        if final.exists():
-            shutil.rmtree(final)
-        os.replace(draft, final)
-        _flush(folder)
-    except (OSError, SafetensorError) as error:
-        shutil.rmtree(draft, ignore_errors=True)
+        if ranks.first:
+            _make(draft)
+        ranks.share(None)
+        told = ranks.gather(ranks.together(lambda: _write_own(draft, parts, ranks.rank)))
+        ranks.together(lambda: _finish(draft, final, step, told, meta) if ranks.first else None)
+    except (OSError, SafetensorError, ElsewhereError) as error:
+        if ranks.first:
+            shutil.rmtree(draft, ignore_errors=True)
         raise CheckpointError(
             f"{final}: the checkpoint could not be written: {error}; older ones are untouched"
         ) from None
     return final
+
+
+class Written(NamedTuple):
+    """What one rank wrote: its file (empty where it had nothing to write), the file's checksum, and what is in it."""
+
+    file: str
+    sha256: str
+    entries: dict[str, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]]
+
+
+def _make(draft: Path) -> None:
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+
+
+def _write_own(draft: Path, parts: Parts, rank: int) -> Written:
+    own = {name: part for name, part in parts.items() if part.writes and part.values.numel()}
+    if not own:
+        return Written("", "", {})
+    path = draft / f"rank-{rank:05d}.safetensors"
+    draft.mkdir(parents=True, exist_ok=True)  # where ranks have disks of their own, the first one's folder is not here
+    save_file({name: part.values.detach().contiguous() for name, part in own.items()}, path)
+    _flush(path)
+    entries = {name: (part.shape, part.offsets, tuple(part.values.shape)) for name, part in own.items()}
+    return Written(path.name, sha256_of(path), entries)
+
+
+def _finish(draft: Path, final: Path, step: int, told: list[Written], meta: dict[str, Any]) -> None:
+    index: dict[str, Any] = {}
+    for written in told:
+        for name, (shape, offsets, sizes) in written.entries.items():
+            entry = index.setdefault(name, {"shape": list(shape), "parts": []})
+            entry["parts"].append({"file": written.file, "offsets": list(offsets), "sizes": list(sizes)})
+    (draft / "index.json").write_text(json.dumps(index), encoding="utf-8")
+    files = {written.file: written.sha256 for written in told if written.file}
+    files["index.json"] = sha256_of(draft / "index.json")
+    document = {"format": FORMAT, "step": step, "files": files, **meta}
+    (draft / "meta.json").write_text(json.dumps(document, indent=1), encoding="utf-8")
+    for part in (draft / "index.json", draft / "meta.json", draft):
+        _flush(part)
+    if final.exists():
+        shutil.rmtree(final)
+    os.replace(draft, final)
+    _flush(final.parent)
 
 
 def prune(folder: Path, keep: int) -> None:
@@ -96,24 +208,31 @@ def prune(folder: Path, keep: int) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def newest_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[str]]:
-    """The newest checkpoint whose checksum holds, and why newer ones were passed over."""
-    passed = []
-    for path in sorted(folder.glob("step-*"), reverse=True):
+def newest_checkpoint(folder: Path, ranks: Ranks | None = None) -> tuple[Checkpoint | None, list[str]]:
+    """The newest checkpoint whose checksums hold, and why newer ones were passed over; the same on all ranks.
+
+    The files of one are verified by all ranks together, each some of them.
+    """
+    ranks = ranks or Ranks()
+    passed: list[str] = []
+    for name in ranks.share([path.name for path in sorted(folder.glob("step-*"), reverse=True)]):
+        path = folder / name
         try:
-            return Checkpoint(path, _verified_meta(path)), passed
-        except (OSError, ValueError, KeyError, CheckpointError) as error:
-            passed.append(f"{path.name} is damaged and was passed over: {error}")
+            meta = ranks.together(lambda path=path: _verified_meta(path, ranks))
+            return Checkpoint(path, meta), passed
+        except (OSError, ValueError, KeyError, CheckpointError, ElsewhereError) as error:
+            why = ranks.share(str(error))
+            passed.append(f"{name} is damaged and was passed over: {why}")
     return None, passed
 
 
-def _verified_meta(path: Path) -> dict[str, Any]:
+def _verified_meta(path: Path, ranks: Ranks) -> dict[str, Any]:
     meta = json.loads((path / "meta.json").read_text(encoding="utf-8"))
     if meta.get("format") != FORMAT:
         raise CheckpointError(f"format {meta.get('format')!r} is not {FORMAT}")
-    found = sha256_of(path / "state.safetensors")
-    if found != meta["sha256"]:
-        raise CheckpointError("the checksum of state.safetensors does not hold")
+    for file in sorted(meta["files"])[ranks.rank :: ranks.size]:
+        if sha256_of(path / file) != meta["files"][file]:
+            raise CheckpointError(f"the checksum of {file} does not hold")
     return meta
 
 

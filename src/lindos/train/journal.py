@@ -18,8 +18,9 @@ from rich.console import Console
 class Journal:
     """Appends to a run's metrics and tells the console now and then."""
 
-    def __init__(self, path: Path, console: Console) -> None:
-        self.path, self.console = path, console
+    def __init__(self, path: Path, console: Console, *, writes: bool = True) -> None:
+        """`writes` is False on all processes of a run but the first."""
+        self.path, self.console, self.writes = path, console, writes
         self._last_told = 0.0
 
     def rewind(self, step: int) -> None:
@@ -32,6 +33,8 @@ class Journal:
         os.replace(draft, self.path)
 
     def write(self, kind: str, **fields: Any) -> None:
+        if not self.writes:
+            return
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"kind": kind, **fields}) + "\n")
 

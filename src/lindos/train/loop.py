@@ -5,26 +5,30 @@ from __future__ import annotations
 import math
 import signal
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import numpy as np
+import torch
 from rich.console import Console
 from rich.markup import escape
 
-from lindos.data import BatchPlan, TokenDataset
-from lindos.model import Transformer, initialise
-from lindos.model.formats import load_model, require_replaceable, save_model
+from lindos.data import Batch, BatchPlan, TokenDataset
+from lindos.model import Transformer
+from lindos.model.formats import require_replaceable, save_model
 from lindos.specs import LindosError, SpecError
-from lindos.train.checkpoint import Checkpoint, newest_checkpoint, prune, save_checkpoint
+from lindos.train.checkpoint import Checkpoint, newest_checkpoint, whole_parts
 from lindos.train.journal import Journal
-from lindos.train.machine import prepare_platform
-from lindos.train.optimizer import MasterWeights, Optimizer
+from lindos.train.machine import local_processes, prepare_platform
+from lindos.train.optimizer import Optimizer, state_kinds
 from lindos.train.origin import ChangedRun, check_origin, check_start, origin_of
+from lindos.train.ranks import Ranks
 from lindos.train.run_file import RunFile, learning_rate
 from lindos.train.sample import sample_text
-from lindos.train.step import StepResult, accumulate, held_out_loss
+from lindos.train.saving import Saver, held
+from lindos.train.step import StepResult, purpose_of
+from lindos.train.worker import Worker, make_worker, start_spec, whole_shapes
 
 MOST_SKIPS = 5
 """So many steps in a row without a finite gradient end the run."""
@@ -35,7 +39,7 @@ class TrainingError(LindosError):
 
 
 class Trainer:
-    """One run in one process. `train` does its steps; everything else is preparation."""
+    """One process's part of a run. `train` does its steps; everything else is preparation."""
 
     def __init__(
         self,
@@ -48,13 +52,15 @@ class Trainer:
     ) -> None:
         """`resume` continues what `folder` holds; with `renew` a run there that began otherwise is put aside instead.
 
+        Where several processes run, all make one, after `init_process_group`; the first one writes and speaks for all.
         Raises SpecError, CheckpointError or the data room's errors; nothing is written before all is in order."""
         self.run, self.folder = run, folder
-        self.console = console or Console()
+        self.ranks = Ranks.all()
+        self.console = (console or Console()) if self.ranks.first else Console(quiet=True)
         self.step = 0
         self._skips = 0
         self._stopping = False
-        self.platform = prepare_platform(run.machine)
+        self.platform = prepare_platform(run.machine, processes=local_processes())
         if run.machine.compile and not self.platform.fused:
             self.console.print(
                 "no working C++ compiler with Python's headers here: element-wise work runs unfused (slower, rounded "
@@ -62,31 +68,24 @@ class Trainer:
             )
         self.data = TokenDataset.open(Path(run.data.path), split="train")
         self.plan = BatchPlan(self.data, sequence=run.data.sequence, batch=run.data.batch, seed=run.data.seed)
-        self.held_out = self._held_out_batches()
         if self.data.vocabulary > run.spec.vocabulary:
             raise SpecError(
                 f"{run.data.path}: its tokenizer has {self.data.vocabulary} words, {run.spec.name} only "
                 f"{run.spec.vocabulary}"
             )
         self.start_token = self._start_token()
-        self.model = self._make_model()
-        self.master = MasterWeights(self.model)
+        if run.start:
+            check_start(run, start_spec(run), self.data)
+        purpose = purpose_of(run, start_token=self.start_token, pad_token=self.data.tokenizer.pad)
+        self.worker: Worker = make_worker(run, self.platform, purpose)
+        self.master = self.worker.weights
         self.optimizer = Optimizer(self.master, run.optimizer)
-        self.journal = Journal(folder / "metrics.jsonl", self.console)
+        self.held_out = self._held_out_batches()
+        # Its own exchanges: those of a writer in the background must not mix with the training's.
+        self.saver = Saver(self.checkpoints, run.checkpoint.keep, Ranks.all(), background=run.checkpoint.background)
+        self.journal = Journal(folder / "metrics.jsonl", self.console, writes=self.ranks.first)
         self.origin = origin_of(run, self.data, self.plan)
         self._begin(resume, renew)
-
-    def _make_model(self) -> Transformer:
-        dtype, device = self.platform.dtype, self.platform.device
-        if self.run.start:
-            model = load_model(Path(self.run.start), dtype=dtype, device=device)
-            check_start(self.run, model.spec, self.data)
-            # Of one shape, but what it is called and made for is what this run says.
-            model.spec = self.run.spec
-            return model
-        model = Transformer(self.run.spec, dtype=dtype, device=device)
-        initialise(model, self.run.seed)
-        return model
 
     def _start_token(self) -> int | None:
         if not self.run.data.separate:
@@ -95,22 +94,30 @@ class Trainer:
             raise SpecError("data.separate: the tokenizer of this data has no start token to tell documents apart by")
         return self.data.tokenizer.bos
 
-    def _held_out_batches(self) -> list[tuple[np.ndarray, np.ndarray]]:
+    def _held_out_batches(self) -> list[Batch]:
         if not any(part.split == "heldout" for part in self.data.meta.parts):
             self.console.print(f"{self.run.data.path} holds no held-out text: the run goes without evaluations")
             return []
         data = TokenDataset.open(Path(self.run.data.path), split="heldout")
-        rows = self.run.data.micro_batch
+        rows, ranks = self.run.data.micro_batch, self.worker.data_ranks
         plan = BatchPlan(data, sequence=self.run.data.sequence, batch=rows, seed=0)
-        batches = (plan.batch(i) for i in range(max(1, self.run.evaluate.sequences // rows)))
-        return [(b.tokens, b.loss_mask) for b in batches]
+        # Every rank the same number of batches, and a pipeline as many as its schedule wants.
+        turns = max(1, self.run.evaluate.sequences // (rows * ranks))
+        turns = -(-turns // self.run.layout.pipeline) * self.run.layout.pipeline
+        return [plan.batch(turn * ranks + self.worker.data_index) for turn in range(turns)]
+
+    @property
+    def model(self) -> Transformer:
+        """The whole network. Only a run of one process has it."""
+        assert self.worker.model is not None, "this process has a part of the network only"
+        return self.worker.model
 
     @property
     def checkpoints(self) -> Path:
         return self.folder / "checkpoints"
 
     def _begin(self, resume: bool, renew: bool) -> None:
-        checkpoint, passed = newest_checkpoint(self.checkpoints)
+        checkpoint, passed = newest_checkpoint(self.checkpoints, self.ranks)
         for line in passed:
             self.console.print(f"[yellow]{escape(line)}[/yellow]")
         if checkpoint is None:
@@ -126,14 +133,22 @@ class Trainer:
             )
         else:
             self._continue(checkpoint, renew)
-        self.journal.rewind(self.step)
-        require_replaceable(self.folder / "model")
         # Masters are fp32 copies of what the model was made with; the model is always their cast.
         self.master.publish()
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.ranks.together(self._open_folder)
         self.journal.write(
-            "leg", step=self.step, environment=self.platform.environment(), run=self.run.model_dump(mode="json")
+            "leg",
+            step=self.step,
+            environment=self.platform.environment(),
+            processes=self.ranks.size,
+            run=self.run.model_dump(mode="json"),
         )
+
+    def _open_folder(self) -> None:
+        if self.ranks.first:
+            with held(self.folder):
+                self.journal.rewind(self.step)
+            require_replaceable(self.folder / "model")
 
     def _continue(self, checkpoint: Checkpoint, renew: bool) -> None:
         try:
@@ -141,16 +156,31 @@ class Trainer:
         except ChangedRun as error:
             if not renew:
                 raise
-            aside = _free_name(self.folder.with_name(f"{self.folder.name}.before"))
-            self.folder.rename(aside)
-            self.console.print(f"{escape(str(error))}: the run begins anew, the old one is in {aside}")
+            self.console.print(f"{escape(str(error))}: the run begins anew, the old one is in {self._put_aside()}")
             return
-        checkpoint.restore(self.optimizer.tensors())
+        checkpoint.check_names(
+            key
+            for name, shape in whole_shapes(self.run.spec).items()
+            for key in (
+                f"master.{name}",
+                *(f"state.{name}.{kind}" for kind in state_kinds(name, len(shape), self.run.optimizer)),
+            )
+        )
+        checkpoint.restore(self.optimizer.parts())
         self.step, self._skips = checkpoint.step, checkpoint.meta.get("skips", 0)
-        for path in sorted(self.checkpoints.glob("step-*")):
-            if path.name > checkpoint.path.name:  # passed over: else it would pass for the newest one for ever
-                path.rename(_free_name(path.with_name(f"damaged-{path.name}")))
+        self.ranks.together(lambda: self._mark_damaged(checkpoint) if self.ranks.first else None)
         self._tell_changes(checkpoint.meta["environment"])
+
+    def _put_aside(self) -> Path:
+        aside = self.ranks.share(_free_name(self.folder.with_name(f"{self.folder.name}.before")))
+        self.ranks.together(lambda: self.folder.rename(aside) if self.ranks.first else None)
+        return aside
+
+    def _mark_damaged(self, checkpoint: Checkpoint) -> None:
+        """What was passed over would pass for the newest one for ever."""
+        for path in sorted(self.checkpoints.glob("step-*")):
+            if path.name > checkpoint.path.name:
+                path.rename(_free_name(path.with_name(f"damaged-{path.name}")))
 
     def _tell_changes(self, before: dict[str, Any]) -> None:
         now = self.platform.environment()
@@ -170,7 +200,8 @@ class Trainer:
         until = math.inf if minutes is None else time.monotonic() + 60 * minutes
         before = self._catch_signals()
         try:
-            self._steps(last, until)
+            with held(self.folder) if self.ranks.first else nullcontext():
+                self._steps(last, until)
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -178,7 +209,7 @@ class Trainer:
 
     def _steps(self, last: int, until: float) -> None:
         saved = self.step
-        while self.step < last and time.monotonic() < until and not self._stopping:
+        while self.step < last and not self.ranks.any(self._stopping or time.monotonic() >= until):
             self._one_step()
             if self.step % self.run.evaluate.every == 0 or self.step == self.run.schedule.steps:
                 self._evaluate()
@@ -189,29 +220,26 @@ class Trainer:
                 saved = self.step
         if saved != self.step:
             self._save()
+        self.saver.wait()
 
     def _one_step(self) -> None:
         began = time.perf_counter()
-        batch = self.plan.batch(self.step)
-        result = accumulate(
-            self.model,
-            batch.tokens,
-            batch.loss_mask,
-            self.run,
-            start_token=self.start_token,
-            pad_token=self.data.tokenizer.pad,
-        )
-        if not math.isfinite(float(self.master.norm())):
+        worker, rows = self.worker, self.run.data.micro_batch
+        batch = self.plan.batch(self.step, rank=worker.data_index, world=worker.data_ranks, together=rows)
+        result = worker.learner.learn(batch)
+        norm = float(self.master.norm())
+        if not math.isfinite(norm):
             self._skip()
             return
         rate = learning_rate(self.run.schedule, self.step)
-        norm = self.optimizer.step(self.step, rate)
+        self.optimizer.step(self.step, rate, norm=norm)
         self._skips = 0
         self._log(result, norm, rate, time.perf_counter() - began)
         self.step += 1
 
     def _skip(self) -> None:
-        names = self.master.not_finite()
+        found = self.ranks.gather(self.master.not_finite())
+        names = [self._named(rank, name) for rank, tensors in enumerate(found) for name in tensors]
         self.journal.write("skip", step=self.step, tensors=names)
         self.console.print(f"[yellow]step {self.step}: gradient not finite in {', '.join(names[:3])}; skipped[/yellow]")
         self.master.clear()
@@ -219,13 +247,16 @@ class Trainer:
         self.step += 1
         if self._skips >= MOST_SKIPS:
             raise TrainingError(
-                f"{MOST_SKIPS} steps in a row had no finite gradient (last in {names[0]}); lower optimizer.lr and "
-                "optimizer.matrix_lr in the run file and go on from the last checkpoint with --resume"
+                f"{MOST_SKIPS} steps in a row had no finite gradient (last in {', '.join(names[:1])}); lower "
+                "optimizer.lr and optimizer.matrix_lr in the run file and go on from the last checkpoint with --resume"
             )
+
+    def _named(self, rank: int, name: str) -> str:
+        return name if self.ranks.size == 1 else f"{name} of rank {rank}"
 
     def _log(self, result: StepResult, norm: float, rate: float, seconds: float) -> None:
         per_step = self.run.tokens_per_step
-        flops = per_step * self.model.spec.training_flops_per_token(self.run.data.sequence)
+        flops = per_step * self.run.spec.training_flops_per_token(self.run.data.sequence)
         fields = {
             "step": self.step,
             "tokens": (self.step + 1) * per_step,
@@ -245,25 +276,48 @@ class Trainer:
     def _evaluate(self) -> None:
         if not self.held_out:
             return
-        loss = held_out_loss(self.model, self.held_out, start_token=self.start_token)
+        loss = self.worker.learner.measure(self.held_out)
         self.journal.write("evaluation", step=self.step - 1, tokens=self.step * self.run.tokens_per_step, loss=loss)
         self.console.print(f"held-out loss {loss:.4f} nats a token after {self.step:,} steps", highlight=False)
 
     def _sample(self) -> None:
+        if self.worker.model is None:  # a part of a network cannot speak
+            return
         for prompt in self.run.sample.prompts:
-            text = sample_text(self.model, self.data.tokenizer, prompt, self.run.sample.tokens, seed=self.step)
+            text = sample_text(self.worker.model, self.data.tokenizer, prompt, self.run.sample.tokens, seed=self.step)
             self.journal.write("sample", step=self.step - 1, prompt=prompt, text=text)
             shown = escape(f"{prompt!r} -> {text!r}")  # a model may well write what looks like markup
             self.console.print(f"  {shown}", highlight=False)
 
     def _save(self) -> None:
-        meta = {**self.origin, "skips": self._skips, "environment": self.platform.environment()}
-        save_checkpoint(self.checkpoints, self.step, self.optimizer.tensors(), meta)
-        prune(self.checkpoints, self.run.checkpoint.keep)
+        meta = {
+            **self.origin,
+            "skips": self._skips,
+            "environment": self.platform.environment(),
+            "layout": self.run.layout.model_dump(mode="json"),
+        }
+        self.saver.save(self.step, self.optimizer.parts(), meta)
 
     def export(self, folder: Path) -> None:
-        """Write the weights as a model directory with the data's tokenizer; the one of an earlier leg is replaced."""
-        save_model(self.model, folder, tokenizer=Path(self.run.data.path), replace=True)
+        """Write the weights as a model directory with the data's tokenizer; the one of an earlier leg is replaced.
+
+        Where a model is divided over processes the first of them reads it from the newest checkpoint.
+        """
+        if self.ranks.first:
+            model = self.worker.model or self._whole_model()
+            save_model(model, folder, tokenizer=Path(self.run.data.path), replace=True)
+        self.ranks.share(None)
+
+    def _whole_model(self) -> Transformer:
+        checkpoint, _ = newest_checkpoint(self.checkpoints)
+        assert checkpoint is not None
+        model = Transformer(self.run.spec, dtype=self.platform.dtype)
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                whole = torch.empty(parameter.shape)
+                checkpoint.restore(whole_parts([(f"master.{name}", whole)]))
+                parameter.copy_(whole)
+        return model
 
     def _catch_signals(self) -> dict[signal.Signals, Any]:
         def stop(_signal: int, _frame: FrameType | None) -> None:

@@ -9,15 +9,51 @@ AdamW (Loshchilov and Hutter, https://arxiv.org/abs/1711.05101).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from lindos.model.hardware import product_dtype
+from lindos.train.checkpoint import Part
 from lindos.train.run_file import OptimizerSection
 
 State = dict[str, Tensor]
+
+
+class Weights(Protocol):
+    """What an optimiser moves: fp32 masters and the sum of their gradients since the last step, by name."""
+
+    masters: dict[str, Tensor]
+    gradients: dict[str, Tensor]
+
+    def part(self, name: str, tensor: Tensor) -> Part:
+        """What a checkpoint keeps of something of a weight's (its master, its momentum)."""
+        ...
+
+    def whole(self, name: str, tensor: Tensor) -> Tensor:
+        """The whole matrix (or whole ones of a stack) of which a rank has `tensor`."""
+        ...
+
+    def own(self, name: str, whole: Tensor) -> Tensor:
+        """This rank's part of what `whole` gave."""
+        ...
+
+    def publish(self) -> None:
+        """Have the network compute with the masters as they are now."""
+        ...
+
+    def clear(self) -> None:
+        """Forget the gradients."""
+        ...
+
+    def norm(self) -> Tensor:
+        """Norm of the whole gradient."""
+        ...
+
+    def not_finite(self) -> list[str]:
+        """Names of the tensors whose gradient holds an infinity or NaN."""
+        ...
 
 
 class MasterWeights:
@@ -43,6 +79,18 @@ class MasterWeights:
 
         return collect
 
+    def part(self, name: str, tensor: Tensor) -> Part:
+        """What a checkpoint keeps of something of a weight's: all of it."""
+        return Part(tensor, tuple(tensor.shape), (0,) * tensor.ndim)
+
+    def whole(self, name: str, tensor: Tensor) -> Tensor:
+        """A process alone has whole matrices."""
+        return tensor
+
+    def own(self, name: str, whole: Tensor) -> Tensor:
+        """All of it."""
+        return whole
+
     def publish(self) -> None:
         """Cast the masters back into the model."""
         with torch.no_grad():
@@ -65,24 +113,18 @@ class MasterWeights:
 class Optimizer:
     """One step over all masters; `state` is everything a checkpoint must hold besides them."""
 
-    def __init__(self, master: MasterWeights, settings: OptimizerSection) -> None:
+    def __init__(self, master: Weights, settings: OptimizerSection) -> None:
         self.master, self.settings = master, settings
         self.state: State = {}
         for name, weight in master.masters.items():
-            if self._by_muon(name, weight):
-                self.state[f"{name}.momentum"] = torch.zeros_like(weight)
-            else:
-                self.state[f"{name}.first"] = torch.zeros_like(weight)
-                self.state[f"{name}.second"] = torch.zeros_like(weight)
-
-    def _by_muon(self, name: str, weight: Tensor) -> bool:
-        inside = name.startswith("layers.") and not name.endswith("router")
-        return self.settings.kind == "muon" and inside and weight.ndim >= 2
+            for kind in state_kinds(name, weight.ndim, settings):
+                self.state[f"{name}.{kind}"] = torch.zeros_like(weight)
 
     @torch.no_grad()
-    def step(self, step: int, rate: float) -> float:
-        """Clip, update, publish, clear. `step` counts from 0, `rate` is the schedule's share. Returns the norm."""
-        norm = float(self.master.norm())
+    def step(self, step: int, rate: float, *, norm: float | None = None) -> float:
+        """Clip, update, publish, clear. `step` counts from 0, `rate` is the schedule's share. Returns the norm, which a
+        caller may know already."""
+        norm = float(self.master.norm()) if norm is None else norm
         clip = min(1.0, self.settings.clip / (norm + 1e-6))
         for name, weight in self.master.masters.items():
             gradient = self.master.gradients[name].mul_(clip)
@@ -111,13 +153,22 @@ class Optimizer:
         ahead = gradient.lerp(momentum, self.settings.momentum)  # Nesterov
         lr = self.settings.matrix_lr * rate
         weight.mul_(1 - lr * self.settings.weight_decay)
-        rows, columns = weight.shape[-2:]
-        weight.add_(orthogonalise(ahead), alpha=-lr * math.sqrt(max(1.0, columns / rows)))
+        ahead = self.master.whole(name, ahead)
+        rows, columns = ahead.shape[-2:]
+        weight.add_(self.master.own(name, orthogonalise(ahead)), alpha=-lr * math.sqrt(max(1.0, columns / rows)))
 
-    def tensors(self) -> Iterator[tuple[str, Tensor]]:
+    def parts(self) -> dict[str, Part]:
         """Masters and state by the names a checkpoint knows them under."""
-        yield from ((f"master.{n}", t) for n, t in self.master.masters.items())
-        yield from ((f"state.{n}", t) for n, t in self.state.items())
+        found = {f"master.{name}": self.master.part(name, each) for name, each in self.master.masters.items()}
+        for name, each in self.state.items():
+            found[f"state.{name}"] = self.master.part(name.rpartition(".")[0], each)
+        return found
+
+
+def state_kinds(name: str, dimensions: int, settings: OptimizerSection) -> tuple[str, ...]:
+    """What the optimiser keeps of a weight: Muon its momentum, AdamW both moments."""
+    inside = name.startswith("layers.") and not name.endswith("router")
+    return ("momentum",) if settings.kind == "muon" and inside and dimensions >= 2 else ("first", "second")
 
 
 def orthogonalise(matrix: Tensor, iterations: int = 5) -> Tensor:

@@ -17,6 +17,8 @@ MAY_CHANGE = (
     "checkpoint",
     "machine",
     "data.path",
+    "data.micro_batch",
+    "layout",
     "start",
     "optimizer.lr",
     "optimizer.matrix_lr",

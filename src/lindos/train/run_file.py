@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from lindos.specs import ModelSpec, Spec, SpecError, load_model_spec, read_table
+from lindos.specs import Layout, ModelSpec, Spec, SpecError, load_model_spec, read_table
 
 Count = Annotated[int, Field(gt=0)]
 Positive = Annotated[float, Field(gt=0)]
@@ -98,6 +98,8 @@ class CheckpointSection(Spec):
     every: Count = 200
     keep: Count = 2
     """The newest checkpoints kept."""
+    background: bool = True
+    """Write while the next steps go on; takes memory for a copy of weights and optimiser state."""
 
 
 class MachineSection(Spec):
@@ -131,6 +133,24 @@ class RunFile(Spec):
     sample: SampleSection = SampleSection()
     checkpoint: CheckpointSection = CheckpointSection()
     machine: MachineSection = MachineSection()
+    layout: Layout = Layout()
+    """How the work is spread over processes; `micro_batch` and the number format stand in `data` and `machine`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_micro_batch(cls, table: Any) -> Any:
+        """The layout has the run's micro-batch and number format, which are said once."""
+        if not isinstance(table, dict) or not isinstance(table.get("layout", {}), dict):
+            return table
+        layout = dict(table.get("layout", {}))
+        for key, section, name in (("micro_batch", "data", "micro_batch"), ("precision", "machine", "precision")):
+            there = table.get(section, {})
+            said = there.get(name) if isinstance(there, dict) else getattr(there, name, None)
+            if said is None or said == "auto":
+                continue
+            if layout.setdefault(key, said) != said:
+                raise ValueError(f"layout.{key} ({layout[key]}) is not {section}.{name} ({said}); leave it out")
+        return {**table, "layout": layout}
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -141,6 +161,10 @@ class RunFile(Spec):
             raise SpecError(
                 f"{path}: data.sequence: {run.data.sequence} tokens exceed the {spec.sequence} {spec.name} is meant for"
             )
+        try:
+            check_layout(run.layout, spec, batch=run.data.batch, sequence=run.data.sequence)
+        except SpecError as error:
+            raise SpecError(f"{path}: {error}") from None
         return run
 
     @property
@@ -150,6 +174,32 @@ class RunFile(Spec):
     @property
     def tokens_per_step(self) -> int:
         return self.data.batch * self.data.sequence
+
+
+def check_layout(layout: Layout, spec: ModelSpec, *, batch: int, sequence: int) -> None:
+    """Raise SpecError where a layout that may be planned cannot be trained, naming the number to change."""
+    layout.check(spec, batch=batch, sequence=sequence)
+    tokens = f"tokens of one context rank (sequence / context = {sequence // layout.context})"
+    rules = [
+        (spec.kv_heads, layout.tensor, f"kv_heads = {spec.kv_heads}", f"tensor = {layout.tensor}"),
+        (sequence, 2 * layout.context if layout.context > 1 else 1, f"sequence = {sequence}",
+         f"2 * context = {2 * layout.context} (every rank takes a stretch from either end)"),
+        (sequence // layout.context, layout.tensor, tokens, f"tensor = {layout.tensor}"),
+    ]  # fmt: skip
+    for width in ("dense_width", "shared_width"):
+        inner = getattr(spec, width)
+        rules.append((inner, layout.tensor, f"{width} = {inner}", f"tensor = {layout.tensor}"))
+    for whole, part, whole_name, part_name in rules:
+        if whole % part:
+            raise SpecError(f"layout does not divide: {whole_name} is not a multiple of {part_name}")
+    unknown = [
+        (layout.precision in ("fp16", "fp8", "fp4"), f"precision = {layout.precision}", "bf16 or fp32"),
+        (layout.recompute == "selective", "recompute = selective", "none or full"),
+        (layout.sharding == "gradients" and layout.pipeline > 1, "sharding = gradients in a pipeline", "optimizer"),
+    ]
+    for wrong, what, instead in unknown:
+        if wrong:
+            raise SpecError(f"layout: {what} can be planned, but is not trained yet; use {instead}")
 
 
 def learning_rate(schedule: ScheduleSection, step: int) -> float:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lindos.model import Routing, Transformer, document_starts
-from lindos.train.loss import expert_shares, router_loss, text_loss
+from lindos.data import Batch
 from lindos.train.run_file import RunFile
+from lindos.train.stage import Purpose, Stage
 
 
 @dataclass(frozen=True)
@@ -23,78 +24,70 @@ class StepResult:
     counted: int
 
 
-def accumulate(
-    model: Transformer,
-    tokens_BT: np.ndarray,
-    mask_BT: np.ndarray,
-    run: RunFile,
-    *,
-    start_token: int | None = None,
-    pad_token: int | None = None,
-) -> StepResult:
-    """Add the gradient of one batch, micro-batch by micro-batch.
+class Learner(Protocol):
+    """What computes the losses of batches and their gradients, on one rank or with others."""
 
-    `tokens_BT` is [B, T+1], `mask_BT` [B, T]: whether predicting tokens[:, t+1] counts. Every counted token of the
-    batch weighs the same, however the micro-batches divide them. With a `start_token`, which begins every document,
-    documents packed into one row do not see each other. A `pad_token` only fills rows up: where it stands, experts need
-    no balance.
-    """
-    counted = int(mask_BT.sum())
-    parts = len(tokens_BT) // run.data.micro_batch
-    text = routing_loss = 0.0
-    shares: list[Tensor] = []
-    for part in range(parts):
-        rows = slice(part * run.data.micro_batch, (part + 1) * run.data.micro_batch)
-        tokens = torch.from_numpy(tokens_BT[rows]).to(model.embedding.device)
-        mask = torch.from_numpy(mask_BT[rows]).to(model.embedding.device)
-        x_BTD, routings = model.hidden(tokens[:, :-1], first_key_BT=first_keys(tokens, start_token))
-        losses = text_loss(model, *counted_tokens(x_BTD, tokens[:, 1:], mask), max(1, counted), run.z_loss)
-        routings = [routing_of_text(routing, tokens[:, :-1], pad_token) for routing in routings]
-        routers = router_loss(routings, run.router.balance, run.router.z) / parts
-        (losses.total + routers).backward()
-        text += float(losses.text.detach())
-        routing_loss += float(routers.detach())
-        shares.append(torch.stack([expert_shares(routing) for routing in routings]))
-    return StepResult(text, routing_loss, balance_of(torch.stack(shares).mean(0)), counted)
+    def learn(self, batch: Batch) -> StepResult:
+        """Add the gradient of one batch, of which this rank was given its own rows.
+
+        Every counted token of the whole batch weighs the same, however micro-batches and ranks divide them.
+        """
+        ...
+
+    def measure(self, batches: list[Batch]) -> float:
+        """Mean cross-entropy in nats over the counted tokens of all ranks' batches."""
+        ...
 
 
-def first_keys(tokens_BT: Tensor, start_token: int | None) -> Tensor | None:
-    """What `hidden` wants to know to keep documents apart; `tokens_BT` has one token more than it will see."""
-    return None if start_token is None else document_starts(tokens_BT[:, :-1], start_token)
+def purpose_of(run: RunFile, *, start_token: int | None = None, pad_token: int | None = None) -> Purpose:
+    """What the steps of a run are measured by."""
+    return Purpose(
+        z_loss=run.z_loss,
+        balance=run.router.balance,
+        router_z=run.router.z,
+        start_token=start_token,
+        pad_token=pad_token,
+    )
 
 
-def routing_of_text(routing: Routing, tokens_BT: Tensor, pad_token: int | None) -> Routing:
-    """The routing of the tokens that are no filling."""
-    text_T = (tokens_BT != pad_token).flatten() if pad_token is not None else None
-    if text_T is None or bool(text_T.all()):
-        return routing
-    return Routing(*(each[text_T] for each in routing))
+class PlainLearner:
+    """All of a model on one process, one micro-batch after the other."""
+
+    def __init__(self, stage: Stage, micro_batch: int, *, device: torch.device | None = None) -> None:
+        self.stage, self.micro_batch, self.device = stage, micro_batch, device
+
+    def learn(self, batch: Batch) -> StepResult:
+        counted = int(batch.loss_mask.sum())
+        parts = micro_batches(batch, self.micro_batch, self.device)
+        self.stage.begin(max(1, counted), len(parts))
+        for tokens, mask in parts:
+            self.stage(tokens, tokens_BT=tokens, mask_BT=mask).backward()
+        tally = self.stage.tally
+        shares_LE = torch.stack(tally.shares).mean(0) if tally.shares else None
+        return StepResult(float(tally.text), float(tally.router), balance_of(shares_LE), counted)
+
+    @torch.inference_mode()
+    def measure(self, batches: list[Batch]) -> float:
+        self.stage.begin(max(1, sum(int(batch.loss_mask.sum()) for batch in batches)), 1)
+        for batch in batches:
+            for tokens, mask in micro_batches(batch, self.micro_batch, self.device):
+                self.stage(tokens, tokens_BT=tokens, mask_BT=mask)
+        return float(self.stage.tally.text)
 
 
-def counted_tokens(x_BTD: Tensor, targets_BT: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor]:
-    """Hidden states and targets of the tokens that count, flat: the head is spared the others."""
-    if bool(mask_BT.all()):
-        return x_BTD.flatten(0, 1), targets_BT.flatten()
-    return x_BTD[mask_BT], targets_BT[mask_BT]
+def micro_batches(batch: Batch, rows: int, device: torch.device | None = None) -> list[tuple[Tensor, Tensor | None]]:
+    """Tokens [rows, T+1] and mask [rows, T] of each micro-batch; None where every token counts."""
+
+    def on_device(values: np.ndarray) -> Tensor:
+        return torch.from_numpy(values).to(device)
+
+    starts = range(0, len(batch.tokens), rows)
+    tokens, masks = ([each[i : i + rows] for i in starts] for each in (batch.tokens, batch.loss_mask))
+    return [(on_device(t), None if m.all() else on_device(m)) for t, m in zip(tokens, masks, strict=True)]
 
 
-def balance_of(shares_LE: Tensor) -> float:
+def balance_of(shares_LE: Tensor | None) -> float:
     """How much busier the busiest expert is than an even share, averaged over layers; 1 is perfect."""
+    if shares_LE is None:
+        return 1.0
     return float((shares_LE.max(-1).values * shares_LE.shape[-1]).mean())
-
-
-@torch.inference_mode()
-def held_out_loss(
-    model: Transformer, batches: list[tuple[np.ndarray, np.ndarray]], *, start_token: int | None = None
-) -> float:
-    """Mean cross-entropy in nats over the counted tokens of `batches`; `start_token` as in `accumulate`."""
-    total, counted = 0.0, 0
-    for tokens_BT, mask_BT in batches:
-        tokens = torch.from_numpy(tokens_BT).to(model.embedding.device)
-        mask = torch.from_numpy(mask_BT).to(model.embedding.device)
-        x_BTD, _ = model.hidden(tokens[:, :-1], first_key_BT=first_keys(tokens, start_token))
-        x, targets = counted_tokens(x_BTD, tokens[:, 1:], mask)
-        if len(x):
-            total += float(text_loss(model, x, targets, 1.0, 0.0).text)
-            counted += len(x)
-    return total / max(1, counted)

@@ -21,7 +21,7 @@ from lindos.kernels import available_memory
 from lindos.kernels.packing import GROUP, Quantised
 from lindos.kernels.quantising import grouped, searched
 from lindos.model.elementwise import gated_forward
-from lindos.model.experts import route
+from lindos.model.experts import Routing
 from lindos.model.formats.source import FormatError
 from lindos.model.transformer import Transformer
 from lindos.specs import ModelSpec
@@ -112,14 +112,14 @@ def _watch(layer: Any, name: str, add: Callable[[str, Tensor], None]) -> None:
         add(f"{name}.attention.output", o.flatten(-2))
         return finish(o)
 
-    def watched_mix(x_TD: Tensor) -> Any:
-        chosen_Tk = route(x_TD, experts.router, experts.spec).chosen
+    def watched_mix(x_TD: Tensor, routing: Routing) -> Any:
+        chosen_Tk = routing.chosen
         for number in sorted(set(chosen_Tk.flatten().tolist())):
             some_TD = x_TD[(chosen_Tk == number).any(-1)]
             add(f"{name}.experts.in.{number}", some_TD)
             gated = gated_forward(some_TD @ experts.gate[number], some_TD @ experts.up[number], experts.spec.activation)
             add(f"{name}.experts.down.{number}", gated)
-        return mix(x_TD)
+        return mix(x_TD, routing)
 
     attention.project, attention.finish, experts.forward = watched_project, watched_finish, watched_mix
     if shared is not None:

@@ -30,6 +30,7 @@ from lindos.model.formats.shards import SHARD_BYTES, Shard, plan_shards, write_i
 from lindos.model.formats.sinks import CHOICES, Choice, Sink, sink_for
 from lindos.model.formats.source import FormatError, TensorSource
 from lindos.model.formats.workspace import LOCK, STATE, Workspace, require_free
+from lindos.specs.computable import check_computable
 
 Progress = Callable[[str, int, int], None]
 """Called with (what is being done, bytes done, bytes in all)."""
@@ -82,6 +83,7 @@ def convert(
         raise FormatError(f"{destination}: lies in the source directory; choose a place outside it")
     require_free(destination)
     opened = open_source(source, spec)
+    check_computable(opened.spec, where=str(source))
     if tokenizer is not None:
         check_tokenizer(tokenizer, opened.spec.vocabulary)
     if rounding == "calibrated":

@@ -38,8 +38,9 @@ def release_order(layers: int) -> list[str]:
     return names
 
 
-def layer_shapes(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
-    """The tensors of one layer, in the order of `Transformer.state_dict()`."""
+def layer_shapes(spec: ModelSpec, *, dense: bool = False) -> dict[str, tuple[int, ...]]:
+    """The tensors of one layer, with experts or `dense`, in the order of `Transformer.state_dict()`."""
+    beside = spec.dense_width if dense else spec.shared_width
     width, inner, kv = spec.width, spec.heads * spec.head_size, spec.kv_heads * spec.head_size
     shapes: dict[str, tuple[int, ...]] = {
         "norm_attention_in": (width,),
@@ -56,16 +57,18 @@ def layer_shapes(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
         "experts.gate": (spec.experts, width, spec.expert_width),
         "experts.up": (spec.experts, width, spec.expert_width),
         "experts.down": (spec.experts, spec.expert_width, width),
-        "shared.gate": (width, spec.shared_width),
-        "shared.up": (width, spec.shared_width),
-        "shared.down": (spec.shared_width, width),
+        "shared.gate": (width, beside),
+        "shared.up": (width, beside),
+        "shared.down": (beside, width),
     }
     absent: list[str] = []
     if spec.norms_per_layer == 2:
         absent += ["norm_attention_out", "norm_experts_out"]
     if not spec.query_key_norms:
         absent += ["attention.query_norm", "attention.key_norm"]
-    if not spec.shared_width:
+    if dense:
+        absent += ["experts.router", "experts.gate", "experts.up", "experts.down"]
+    if not beside:
         absent += ["shared.gate", "shared.up", "shared.down"]
     return {name: shape for name, shape in shapes.items() if name not in absent}
 
@@ -73,9 +76,9 @@ def layer_shapes(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
 def expected_shapes(spec: ModelSpec) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Every tensor of the model and its shape, one after the other: a false number of layers costs nothing."""
     yield "embedding", (spec.vocabulary, spec.width)
-    layer = layer_shapes(spec)
+    plain, mixture = layer_shapes(spec, dense=True), layer_shapes(spec)
     for index in range(spec.layers):
-        for part, shape in layer.items():
+        for part, shape in (plain if index < spec.dense_layers else mixture).items():
             yield f"layers.{index}.{part}", shape
     yield "final_norm", (spec.width,)
     if not spec.tied_head:

@@ -19,7 +19,7 @@ from lindos.model.formats.sizes import check_shapes, resolve
 from lindos.model.formats.source import FormatError, TensorInfo, TensorSource
 from lindos.model.formats.tensorfiles import read_headers
 from lindos.specs import ModelSpec
-from lindos.specs.computable import check_computable
+from lindos.specs.computable import check_trainable
 
 FORMAT = "lindos-1"
 
@@ -45,7 +45,7 @@ class OwnSource(TensorSource):
         if spec is None:
             where = str(directory / "config.json")
             self.spec = ModelSpec.parse(lindos_fields(_spec_table(directory / "config.json"), where), where=where)
-            check_computable(self.spec, where=where)
+            check_trainable(self.spec, where=where)
             check_shapes(self.spec, tensors, where)
         else:
             fields, where = read_fields(spec)

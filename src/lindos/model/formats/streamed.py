@@ -16,6 +16,7 @@ from lindos.model.elementwise import gated_forward
 from lindos.model.experts import Routing, route
 from lindos.model.formats.source import TensorSource
 from lindos.model.transformer import Block, Transformer
+from lindos.specs.computable import check_computable
 
 Progress = Callable[[int, int], None]
 """Called with the layers done and the layers there are."""
@@ -32,6 +33,7 @@ class StreamedTransformer(Transformer):
         bf16_constants: bool = False,
         progress: Progress | None = None,
     ) -> None:
+        check_computable(source.spec)
         super().__init__(source.spec, dtype=dtype, device="meta", bf16_constants=bf16_constants)
         self._source, self._dtype = source, dtype
         self.layers = _Layers(source, dtype, progress)
@@ -81,9 +83,11 @@ class _StreamedExperts(nn.Module):
         super().__init__()
         self._source, self._name, self._dtype = source, name, dtype
 
-    def forward(self, x_TD: Tensor) -> tuple[Tensor, Routing]:
+    def route(self, x_TD: Tensor) -> Routing:
+        return route(x_TD, _whole(self._source, f"{self._name}.router", torch.float32), self._source.spec)
+
+    def forward(self, x_TD: Tensor, routing: Routing) -> Tensor:
         activation = self._source.spec.activation
-        routing = route(x_TD, _whole(self._source, f"{self._name}.router", torch.float32), self._source.spec)
         mixed_TD = torch.zeros_like(x_TD)
         for expert in sorted(set(routing.chosen.flatten().tolist())):
             chosen_Tk = routing.chosen == expert
@@ -93,7 +97,7 @@ class _StreamedExperts(nn.Module):
                 x_TD[tokens] @ self._matrix("gate", expert), x_TD[tokens] @ self._matrix("up", expert), activation
             )
             mixed_TD[tokens] += (inner @ self._matrix("down", expert)) * gates_T1
-        return mixed_TD, routing
+        return mixed_TD
 
     def _matrix(self, name: str, expert: int) -> Tensor:
         return self._source.read(f"{self._name}.{name}", slice(expert, expert + 1))[0].to(self._dtype)

@@ -1,0 +1,235 @@
+"""Runs of several processes, by the real command under torchrun: other layouts, other numbers of processes, kills."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lindos.model.formats import load_model
+from lindos.train import Journal
+from lindos.train.checkpoint import Part, newest_checkpoint, save_checkpoint, whole_parts
+from lindos.train.parallel.pieces import chunk
+from tests.train.conftest import write_run
+
+LAYOUTS: dict[str, dict[str, int | str]] = {
+    "alone": {},
+    "sharded": {"shards": 2},
+    "pipeline": {"pipeline": 2, "schedule": "zero-bubble"},
+    "tensor-and-experts": {"shards": 2, "tensor": 2, "expert": 4},
+    "context": {"context": 2},
+}
+
+
+def launch(run: Path, out: Path, processes: int, *more: str, restarts: int = 0) -> list[str]:
+    train = ["-m", "lindos", "train", str(run), "--out", str(out), "--resume", *more]
+    if processes == 1:
+        return [sys.executable, *train]
+    torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--max-restarts", str(restarts)]
+    return [sys.executable, *torchrun, "--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0", *train]
+
+
+def train(run: Path, out: Path, processes: int, *more: str) -> None:
+    done = subprocess.run(launch(run, out, processes, *more), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-3000:] + done.stdout[-1000:]
+
+
+def lines(out: Path, kind: str) -> list[dict[str, Any]]:
+    path = out / "metrics.jsonl"
+    return [line for line in Journal.read(path) if line["kind"] == kind] if path.exists() else []
+
+
+def saved(out: Path) -> dict[str, torch.Tensor]:
+    checkpoint, passed = newest_checkpoint(out / "checkpoints")
+    assert checkpoint is not None, passed
+    tensors = {name: torch.empty(shape) for name, shape in checkpoint.shapes().items()}
+    checkpoint.restore(whole_parts(tensors.items()))
+    return tensors
+
+
+@pytest.fixture
+def table(run_table: dict[str, Any]) -> dict[str, Any]:
+    run_table |= {"optimizer": {"kind": "adamw", "lr": 3e-3, "eps": 1e-5}, "schedule": {"steps": 9, "warmup": 2}}
+    run_table["data"]["micro_batch"] = 1
+    run_table["machine"] |= {"precision": "fp32"}
+    run_table["checkpoint"] = {"every": 2}
+    return run_table
+
+
+def run_of(folder: Path, table: dict[str, Any], name: str) -> tuple[Path, int]:
+    layout = LAYOUTS[name]
+    path = write_run(folder / f"{name}.json", {**table, "layout": layout})
+    processes = 1
+    for degree in ("shards", "tensor", "pipeline", "context"):
+        processes *= int(layout.get(degree, 1))
+    return path, processes
+
+
+def test_a_run_goes_on_in_other_layouts_with_the_same_batches_and_losses(table: dict[str, Any], tmp_path: Path):
+    alone, _ = run_of(tmp_path, table, "alone")
+    train(alone, tmp_path / "whole", 1)
+    for name in ("sharded", "tensor-and-experts", "pipeline"):
+        run, processes = run_of(tmp_path, table, name)
+        train(run, tmp_path / "moved", processes, "--steps", "3")
+    whole, moved = (lines(tmp_path / out, "step") for out in ("whole", "moved"))
+    assert [line["step"] for line in moved] == list(range(9))
+    for one, other in zip(whole, moved, strict=True):
+        for key in ("loss", "router_loss", "norm", "balance"):
+            np.testing.assert_allclose(other[key], one[key], rtol=1e-5, err_msg=f"step {one['step']}, {key}")
+        assert one["counted"] == other["counted"]
+    assert [line["processes"] for line in lines(tmp_path / "moved", "leg")] == [2, 4, 2]
+    at_the_end = [lines(tmp_path / out, "evaluation")[-1]["loss"] for out in ("whole", "moved")]
+    np.testing.assert_allclose(*at_the_end, rtol=1e-5)
+    exported = load_model(tmp_path / "moved" / "model", dtype=torch.float32)
+    states = saved(tmp_path / "moved")
+    for name, parameter in exported.named_parameters():
+        assert torch.equal(parameter.detach(), states[f"master.{name}"]), name
+
+
+def kill_now_and_then(run: Path, out: Path, processes: int, kills: int, seed: int) -> None:
+    """Start a run with restarts and kill random ranks at random moments, until it has ended."""
+    chance = random.Random(seed)
+    log = out.with_suffix(".log")
+    with log.open("w") as told:
+        order = launch(run, out, processes, restarts=kills + 2)
+        whole = subprocess.Popen(order, stdout=told, stderr=subprocess.STDOUT)
+    try:
+        for _ in range(kills):
+            reached, deadline = len(lines(out, "step")), time.monotonic() + 60
+            while len(lines(out, "step")) <= reached and whole.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.02)
+            time.sleep(chance.random() * 0.3)
+            victims = ranks_of(whole.pid)
+            if victims:
+                os.kill(chance.choice(victims), signal.SIGKILL)
+        assert whole.wait(180) == 0, log.read_text()[-6000:]
+    finally:
+        whole.kill()
+
+
+def ranks_of(launcher: int) -> list[int]:
+    """The processes that torchrun has started."""
+    children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
+    return [int(child) for child in children if "lindos" in Path(f"/proc/{child}/cmdline").read_text()]
+
+
+def check_killed(table: dict[str, Any], folder: Path, name: str, kills: int, seed: int) -> None:
+    run, processes = run_of(folder, table, name)
+    train(run, folder / "undisturbed", processes)
+    kill_now_and_then(run, folder / "killed", processes, kills, seed)
+    undisturbed, killed = saved(folder / "undisturbed"), saved(folder / "killed")
+    assert undisturbed.keys() == killed.keys()
+    assert all(torch.equal(undisturbed[tensor], killed[tensor]) for tensor in undisturbed)
+    told = [[(line["step"], line["loss"]) for line in lines(folder / out, "step")] for out in ("undisturbed", "killed")]
+    assert told[0] == told[1]
+    assert len(lines(folder / "killed", "leg")) > 1
+
+
+def test_ranks_are_killed_and_the_weights_are_those_of_an_undisturbed_run(table: dict[str, Any], tmp_path: Path):
+    table["schedule"] = {"steps": 30, "warmup": 2}
+    check_killed(table, tmp_path, "sharded", kills=2, seed=1)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+@pytest.mark.parametrize("name", ["pipeline", "tensor-and-experts", "context"])
+def test_ranks_are_killed_again_and_again(table: dict[str, Any], tmp_path: Path, name: str):
+    table["schedule"] = {"steps": 200, "warmup": 2}
+    table["checkpoint"] = {"every": 1}
+    check_killed(table, tmp_path, name, kills=8, seed=3)
+
+
+def test_a_layout_of_another_size_is_told(table: dict[str, Any], tmp_path: Path):
+    run, _ = run_of(tmp_path, table, "sharded")
+    done = subprocess.run(launch(run, tmp_path / "out", 1), capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "= 2, but one process runs; start so many with torchrun" in " ".join(done.stderr.split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_runs_in_one_folder_are_refused(table: dict[str, Any], tmp_path: Path):
+    table["schedule"] = {"steps": 100_000}
+    run, _ = run_of(tmp_path, table, "alone")
+    first = subprocess.Popen(launch(run, tmp_path / "out", 1), stdout=subprocess.DEVNULL)
+    try:
+        while not lines(tmp_path / "out", "step"):
+            time.sleep(0.05)
+        second = subprocess.run(launch(run, tmp_path / "out", 1), capture_output=True, text=True)
+        assert second.returncode == 1
+        assert "another process trains there" in " ".join(second.stderr.split())
+    finally:
+        first.kill()
+        first.wait()
+
+
+@pytest.mark.parametrize(
+    ("layout", "told"),
+    [
+        ({"shards": 3}, r"a batch of 4 sequences is not a multiple of replicas \* shards \* micro_batch = 3"),
+        ({"tensor": 4}, r"kv_heads = 2 is not a multiple of tensor = 4"),
+        ({"context": 64}, r"sequence = 64 is not a multiple of 2 \* context = 128"),
+        ({"pipeline": 3}, r"layers = 2 is not a multiple of pipeline \* virtual_stages = 3"),
+        ({"expert": 3}, r"experts = 4 is not a multiple of expert = 3"),
+        ({"tensr": 2}, r"layout\.tensr: unknown field; did you mean 'tensor'\?"),
+        ({"micro_batch": 2}, r"layout\.micro_batch \(2\) is not data\.micro_batch \(1\); leave it out"),
+        ({"precision": "fp8"}, r"layout\.precision \(fp8\) is not machine\.precision \(fp32\)"),
+        ({"recompute": "selective"}, r"recompute = selective can be planned, but is not trained yet"),
+        ({"shards": 2, "schedule": "zero-bubble"}, r"schedule = zero-bubble needs pipeline stages"),
+    ],
+)
+def test_what_does_not_fit_says_which_number_to_change(table: dict[str, Any], tmp_path: Path, layout: Any, told: str):
+    from lindos.specs import SpecError
+    from lindos.train import RunFile
+
+    with pytest.raises(SpecError, match=told):
+        RunFile.load(write_run(tmp_path / "run.json", {**table, "layout": layout}))
+
+
+def cuts(data: st.DataObject, shape: tuple[int, ...]) -> list[tuple[slice, ...]]:
+    """A tensor cut into a grid of pieces."""
+    grids = [[chunk(range(size), parts, i) for i in range(parts)] for size in shape
+             for parts in [data.draw(st.integers(1, 4))]]  # fmt: skip
+    pieces: list[tuple[slice, ...]] = [()]
+    for grid in grids:
+        pieces = [(*piece, slice(each.start, each.stop)) for piece in pieces for each in grid]
+    return pieces
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 7), min_size=0, max_size=3), st.data())
+def test_what_was_saved_in_some_pieces_is_found_in_any_others(
+    tmp_path_factory: pytest.TempPathFactory, shape: list[int], data: st.DataObject
+):
+    folder = tmp_path_factory.mktemp("pieces")
+    size = tuple(shape)
+    whole = torch.arange(float(np.prod(size)) if size else 1.0).reshape(size)
+    found: dict[str, Part] = {}
+    for number, piece in enumerate(cuts(data, size)):
+        offsets = tuple(each.start for each in piece)
+        found[f"piece {number}"] = Part(whole[piece].clone(), size, offsets)
+    # One rank of this test writes all pieces: as many tensors in its file, then put together under one name.
+    save_checkpoint(folder, 1, found, {})
+    path = folder / "step-00000001" / "index.json"
+    index = json.loads(path.read_text())
+    checkpoint, _ = newest_checkpoint(folder)
+    assert checkpoint is not None
+    for name, part in found.items():
+        again = Part(torch.full_like(part.values, -1.0), size, part.offsets)
+        if again.values.numel():
+            assert index[name]["shape"] == list(size)
+            checkpoint.restore({name: again})
+            assert torch.equal(again.values, part.values)
+    shutil.rmtree(folder)
