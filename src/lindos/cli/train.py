@@ -28,6 +28,22 @@ def command(
     ] = False,
     steps: Annotated[int | None, typer.Option(min=1, help="End this leg after so many steps.")] = None,
     minutes: Annotated[float | None, typer.Option(min=0.0, help="End this leg after so many minutes.")] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Train nothing: run the training code as one rank of the layout on tensors without values, and say "
+            "what it would hold, multiply and exchange in a step.",
+        ),
+    ] = False,
+    world: Annotated[
+        int | None, typer.Option(min=1, help="With --dry-run: ranks in all; replicas fill up what the layout leaves.")
+    ] = None,
+    rank: Annotated[int, typer.Option(min=0, help="With --dry-run: which rank.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="With --dry-run: print JSON.")] = False,
+    picture: Annotated[
+        Path | None, typer.Option(help="With --dry-run: draw the memory over a step into this file (.svg, .png).")
+    ] = None,
 ) -> None:
     """Train a model as a run file says, in one go or in legs.
 
@@ -39,6 +55,11 @@ def command(
     from lindos.train.machine import joined
 
     run = RunFile.load(run_file)
+    if dry_run:
+        from lindos.cli.train_dry import dry_run as rehearse
+
+        rehearse(run, world, rank, as_json, picture, console)
+        return
     folder = out or Path("work/runs") / run.name
     with joined(run.machine.device):
         trainer = Trainer(run, folder, resume=resume, renew=renew, console=console)

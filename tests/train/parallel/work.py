@@ -12,6 +12,8 @@ import lindos.train.optimizer
 from lindos.data import Batch
 from lindos.model import Transformer, initialise
 from lindos.specs import Layout, ModelSpec
+from lindos.train.dryrun import by_name, group_names
+from lindos.train.observing import Observer
 from lindos.train.optimizer import MasterWeights, Optimizer
 from lindos.train.parallel.building import Computing, build_stages, fill, fresh
 from lindos.train.parallel.learning import ParallelLearner, passes_of
@@ -19,7 +21,7 @@ from lindos.train.parallel.mesh import Mesh
 from lindos.train.parallel.weights import ShardedWeights
 from lindos.train.run_file import OptimizerSection
 from lindos.train.stage import Purpose, Stage
-from lindos.train.step import PlainLearner
+from lindos.train.step import PlainLearner, micro_batches
 
 SETTINGS = OptimizerSection(lr=1e-2, clip=0.5, eps=1e-4)
 """With a smaller eps Adam gives every weight the same step, were its gradient only noise."""
@@ -98,6 +100,33 @@ def shared(case: Case) -> Trace:
         lambda step: case.rows_of(step, mesh.data_index),
         lambda name, x: (pieces[name].slices, pieces[name].shape, x.numpy().copy()),
     )
+
+
+def watched(case: Case) -> tuple[dict[str, float], dict[tuple[str, str], float], dict[tuple[str, str], float]]:
+    """Products and exchanges of one real step on this rank: operations, times, bytes."""
+    mesh = Mesh(case.layout)
+    computing = Computing(CPU, torch.float32, lean=True)
+    stages, pieces = build_stages(case.spec, case.layout, mesh, case.purpose, computing)
+    fill(stages, pieces, CPU, fresh(case.spec, 1, torch.float32))
+    weights = ShardedWeights(stages, pieces, mesh)
+    optimizer = Optimizer(weights, SETTINGS)
+    passes = passes_of(stages, case.layout, mesh, CPU, torch.float32)
+    batches = micro_batches(case.rows_of(0, mesh.data_index), case.layout.micro_batch, CPU)
+    passes(batches, False)  # the first time neighbours ask each other what they know
+    for stage in stages:
+        stage.begin(case.batch * case.sequence, len(batches))
+    passes(batches, True)
+    weights.collect()
+    weights.clear()
+    observer = Observer()
+    for stage in stages:
+        stage.begin(case.batch * case.sequence, len(batches))
+    with observer.watching():
+        passes(batches, True)
+        weights.collect()
+        optimizer.step(0, 1.0, norm=1.0)
+    names = group_names(mesh)
+    return dict(observer.flops), by_name(observer.counts, names), by_name(observer.moved, names)
 
 
 def _exact() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,11 +12,12 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from lindos.model import Transformer
+from lindos.model.experts import mix_experts
 from lindos.model.initial import initial_part
 from lindos.model.lean_attention import lean_attention
 from lindos.specs import Layout, ModelSpec
 from lindos.train.parallel.collectives import gather, part, total
-from lindos.train.parallel.experts import Counts, ExpertExchange
+from lindos.train.parallel.experts import Counts, ExpertExchange, told
 from lindos.train.parallel.mesh import Mesh
 from lindos.train.parallel.pieces import Piece, cut_weights
 from lindos.train.parallel.ring import RingAttention, positions
@@ -40,7 +42,7 @@ class Computing:
     device: torch.device
     dtype: torch.dtype
     """Of matrix products; masters are fp32."""
-    known: Counts = Tensor.tolist
+    known: Counts = told
     """Asks the device how many tokens go to each expert."""
     on_device: bool = False
     """Whether experts' rows stay on the device."""
@@ -114,10 +116,14 @@ def _cut(piece: Piece, layout: Layout, mesh: Mesh) -> Piece:
 def _connect(stage: Stage, layout: Layout, mesh: Mesh, computing: Computing) -> None:
     for block in stage.blocks():
         share_products(block, mesh.tensor, experts=layout.expert == 1)
-        if layout.expert > 1 and block.experts is not None:
+        # Without an answer from the device rows are dealt out on the host, also where they go nowhere.
+        unanswered = computing.known is not told and not computing.on_device
+        if block.experts is not None and (layout.expert > 1 or unanswered):
             block.experts.mix = ExpertExchange(
                 mesh.expert, stage.spec.experts, known=computing.known, on_device=computing.on_device
             )
+        elif block.experts is not None and computing.on_device:
+            block.experts.mix = partial(mix_experts, on_device=True)
         if mesh.context.size > 1:
             block.attention.attend = RingAttention(mesh.context)
         elif computing.lean:

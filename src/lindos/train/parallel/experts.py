@@ -21,8 +21,13 @@ from lindos.model.halves import wanted
 from lindos.train.parallel.collectives import exchange, exchanged
 from lindos.train.parallel.mesh import Group
 
-Counts = Callable[[Tensor], list[int]]
-"""From counts on a device to the host's knowledge of them."""
+Counts = Callable[[Tensor, int], list[int]]
+"""From counts on a device, and their sum, to the host's knowledge of them."""
+
+
+def told(counts: Tensor, _total: int) -> list[int]:
+    """Ask the device."""
+    return counts.tolist()
 
 
 class Journey(NamedTuple):
@@ -39,7 +44,7 @@ class Journey(NamedTuple):
 class ExpertExchange:
     """`mix_experts` over a group of ranks. `known` asks a device for counts; a rehearsal answers in its place."""
 
-    def __init__(self, group: Group, experts: int, *, known: Counts = Tensor.tolist, on_device: bool = False) -> None:
+    def __init__(self, group: Group, experts: int, *, known: Counts = told, on_device: bool = False) -> None:
         self.group, self.experts, self.known, self.on_device = group, experts, known, on_device
 
     def __call__(
@@ -68,7 +73,8 @@ class ExpertExchange:
             0, chosen_R, ones_R
         )
         theirs_nL = exchanged(counts_E, [each] * ranks, [each] * ranks, self.group).view(ranks, each)
-        mine, theirs = self.known(counts_E), self.known(theirs_nL.flatten())
+        rows = len(chosen_R)
+        mine, theirs = self.known(counts_E, rows), self.known(theirs_nL.flatten(), rows)
         sent = [sum(mine[rank * each : (rank + 1) * each]) for rank in range(ranks)]
         received = [sum(theirs[rank * each : (rank + 1) * each]) for rank in range(ranks)]
         return Journey(torch.argsort(chosen_R, stable=True), sent, received, *self._by_expert(theirs, chosen_R.device))

@@ -87,10 +87,18 @@ class ParallelLearner:
         return StepResult(loss, router_loss, balance / all_layers if all_layers else 1.0, counted)
 
 
-def passes_of(stages: list[Stage], layout: Layout, mesh: Mesh, device: torch.device, dtype: torch.dtype) -> Passes:
+def passes_of(
+    stages: list[Stage],
+    layout: Layout,
+    mesh: Mesh,
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    stage_type: type[PipelineStage] = PipelineStage,
+) -> Passes:
     """The way a layout runs its micro-batches."""
     if layout.pipeline > 1:
-        return PipelinePasses(stages, layout, mesh, device, dtype)
+        return PipelinePasses(stages, layout, mesh, device, dtype, stage_type)
     return StraightPasses(stages[0], layout)
 
 
@@ -120,18 +128,29 @@ class PipelinePasses:
     """PyTorch's pipeline schedules over this rank's stages."""
 
     def __init__(
-        self, stages: list[Stage], layout: Layout, mesh: Mesh, device: torch.device, dtype: torch.dtype
+        self,
+        stages: list[Stage],
+        layout: Layout,
+        mesh: Mesh,
+        device: torch.device,
+        dtype: torch.dtype,
+        stage_type: type[PipelineStage] = PipelineStage,
     ) -> None:
         self.stages, self.layout, self.mesh, self.device = stages, layout, mesh, device
-        self.dtype = dtype
+        self.dtype, self.stage_type = dtype, stage_type
         self._schedules: dict[tuple[int, torch.Size], Any] = {}
 
     def __call__(self, micro_batches: MicroBatches, learns: bool) -> None:
         schedule = self._schedule(len(micro_batches), micro_batches[0][0])
         tokens = torch.cat([tokens for tokens, _ in micro_batches])
+        every = all(mask is None for _, mask in micro_batches)
         masks = [torch.ones_like(t[:, 1:], dtype=torch.bool) if m is None else m for t, m in micro_batches]
         arguments = (tokens,) if self.stages[0].first else ()
-        known = {"target": tokens if self.stages[-1].last else None, "tokens_BT": tokens, "mask_BT": torch.cat(masks)}
+        known = {
+            "target": tokens if self.stages[-1].last else None,
+            "tokens_BT": tokens,
+            "mask_BT": None if every else torch.cat(masks),
+        }
         if learns:
             schedule.step(*arguments, return_outputs=False, **known)
         else:
@@ -158,7 +177,7 @@ class PipelinePasses:
         stage = self.stages[index]
         here = (tokens.shape[1] - 1) // self.mesh.sequence.size
         stream = torch.empty(len(tokens), here, stage.spec.width, dtype=self.dtype, device="meta")
-        return PipelineStage(
+        return self.stage_type(
             stage,
             index * self.layout.pipeline + self.mesh.place.pipeline,
             self.layout.pipeline * self.layout.virtual_stages,

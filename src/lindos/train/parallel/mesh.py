@@ -167,3 +167,8 @@ def _open(ranks: tuple[int, ...]) -> dist.ProcessGroup:
     handle = dist.new_group(list(ranks), use_local_synchronization=True)
     assert isinstance(handle, dist.ProcessGroup)
     return handle
+
+
+def forget_groups() -> None:
+    """After the process group itself has been given up."""
+    _open.cache_clear()

@@ -14,7 +14,7 @@ from torch.distributed.tensor import DTensor
 from lindos.train.checkpoint import Part
 from lindos.train.parallel.collectives import gathered
 from lindos.train.parallel.mesh import Group, Mesh
-from lindos.train.parallel.pieces import Cut, Piece, small_weights
+from lindos.train.parallel.pieces import Cut, Piece, chunk, small_weights
 from lindos.train.stage import Stage
 
 
@@ -29,7 +29,8 @@ class ShardedWeights:
             self.weights |= dict(stage.model.named_parameters())
             self.small |= set(small_weights(stage.model))
         self.masters = {name: local(weight.detach()) for name, weight in self.weights.items()}
-        self.gradients = {name: torch.zeros_like(master) for name, master in self.masters.items()}
+        self.gradients: dict[str, Tensor] = {}
+        """Set by `collect`, forgotten by `clear`: no step holds those of the step before."""
         self._tied = stages[0].spec.tied_head and mesh.ends.size > 1 and "embedding" in self.weights
 
     def collect(self) -> None:
@@ -55,8 +56,12 @@ class ShardedWeights:
 
     def whole(self, name: str, tensor: Tensor) -> Tensor:
         """The whole matrix of which this rank has `tensor`; of a stack of experts, the whole ones of its own."""
-        for cut in reversed(self._inside(name)):
-            tensor = _joined(tensor, cut)
+        piece = self.pieces[name]
+        for number in reversed(range(len(piece.cuts))):
+            cut = piece.cuts[number]
+            if cut.dim >= len(piece.shape) - 2:
+                before = replace(piece, cuts=piece.cuts[:number]).local_shape[cut.dim]
+                tensor = _joined(tensor, cut, before)
         return tensor
 
     def own(self, name: str, whole: Tensor) -> Tensor:
@@ -73,6 +78,7 @@ class ShardedWeights:
         """Nothing to do: the next forward pass gathers the masters."""
 
     def clear(self) -> None:
+        self.gradients = {}
         for weight in self.weights.values():
             weight.grad = None
 
@@ -108,13 +114,12 @@ class ShardedWeights:
         return (name for name in self.weights if name in names)
 
 
-def _joined(tensor: Tensor, cut: Cut) -> Tensor:
-    """The parts of all ranks of a cut; the last ones may be shorter than the first."""
-    sizes = torch.tensor([tensor.shape[cut.dim]], device=tensor.device)
-    each = gathered(sizes, cut.group, 0).tolist()
-    filled = tensor.new_zeros([*tensor.shape[: cut.dim], max(each), *tensor.shape[cut.dim + 1 :]])
+def _joined(tensor: Tensor, cut: Cut, size: int) -> Tensor:
+    """The parts of all ranks of a cut, `size` together; the last ones may be shorter than the first."""
+    each = len(chunk(range(size), cut.group.size, 0))
+    filled = tensor.new_zeros([*tensor.shape[: cut.dim], each, *tensor.shape[cut.dim + 1 :]])
     filled.narrow(cut.dim, 0, tensor.shape[cut.dim]).copy_(tensor)
-    return gathered(filled, cut.group, cut.dim).narrow(cut.dim, 0, sum(each)).contiguous()
+    return gathered(filled, cut.group, cut.dim).narrow(cut.dim, 0, size).contiguous()
 
 
 def local(x: Tensor) -> Tensor:

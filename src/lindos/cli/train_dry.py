@@ -1,0 +1,119 @@
+"""`lindos train --dry-run`: what one rank of a cluster would do, as a table, JSON or a picture."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from lindos.specs import Layout, SpecError
+
+if TYPE_CHECKING:
+    from lindos.train import RunFile
+    from lindos.train.dryrun import Rehearsed
+
+GIB = 1 << 30
+
+
+def scaled(layout: Layout, world: int | None) -> Layout:
+    """The layout with as many replicas as fill `world`. Raises SpecError where they do not."""
+    if world is None or world == layout.world:
+        return layout
+    rest = layout.world // layout.replicas
+    if world % rest:
+        raise SpecError(
+            f"--world {world}: is not a multiple of the layout's shards * tensor * pipeline * context = {rest}; "
+            "replicas fill up what those leave"
+        )
+    return layout.model_copy(update={"replicas": world // rest})
+
+
+def dry_run(run: RunFile, world: int | None, rank: int, as_json: bool, picture: Path | None, console: Console) -> None:
+    """Rehearse a step of `run` as one rank, and tell."""
+    from lindos.train.dryrun import rehearse
+
+    layout = scaled(run.layout, world)
+    with Console(stderr=True).status("Rehearsing a step ..."):
+        seen = rehearse(
+            run.spec, layout, batch=run.data.batch, sequence=run.data.sequence, optimizer=run.optimizer, rank=rank
+        )
+    if picture is not None:
+        _draw(seen, picture)
+    if as_json:
+        print(json.dumps(_document(run, layout, seen), indent=1))
+        return
+    console.print(
+        f"{run.name}: {run.spec.parameters:,} parameters; rank {rank:,} of {layout.world:,} "
+        f"({', '.join(f'{k} {v}' for k, v in layout.model_dump(exclude_defaults=True).items())})",
+        highlight=False,
+    )
+    console.print(_memory_table(seen), _product_table(seen), _exchange_table(seen))
+    if picture is not None:
+        console.print(f"memory over the step: {picture}", highlight=False, markup=False)
+
+
+def _document(run: RunFile, layout: Layout, seen: Rehearsed) -> dict[str, object]:
+    return {
+        "run": run.name,
+        "model": run.spec.name,
+        "layout": layout.model_dump(mode="json"),
+        "rank": seen.rank,
+        "memory_bytes": {**seen.memory, "peak": seen.peak},
+        "flops": {**seen.flops, "total": seen.total_flops},
+        "exchanges": [
+            {"operation": operation, "group": group, "count": seen.counts[operation, group], "bytes": moved}
+            for (operation, group), moved in seen.moved.items()
+        ],
+    }
+
+
+def _memory_table(seen: Rehearsed) -> Table:
+    table = Table(title="Memory when most is held", title_justify="left")
+    table.add_column("kind")
+    table.add_column("GiB", justify="right")
+    for kind, size in seen.memory.items():
+        table.add_row(kind, f"{size / GIB:,.2f}")
+    table.add_section()
+    table.add_row("peak", f"{seen.peak / GIB:,.2f}")
+    return table
+
+
+def _product_table(seen: Rehearsed) -> Table:
+    table = Table(title="Products in a step", title_justify="left")
+    table.add_column("kind")
+    table.add_column("TFLOP", justify="right")
+    for kind, count in seen.flops.items():
+        table.add_row(kind, f"{count / 1e12:,.3f}")
+    table.add_section()
+    table.add_row("all", f"{seen.total_flops / 1e12:,.3f}")
+    return table
+
+
+def _exchange_table(seen: Rehearsed) -> Table:
+    table = Table(title="Exchanges in a step, bytes through this rank's link", title_justify="left")
+    for name, justify in (("operation", "left"), ("group", "left"), ("times", "right"), ("MB", "right")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for (operation, group), moved in seen.moved.items():
+        table.add_row(operation, group, f"{seen.counts[operation, group]:,.0f}", f"{moved / 1e6:,.1f}")
+    return table
+
+
+def _draw(seen: Rehearsed, path: Path) -> None:
+    """Memory by kind over the events of the largest rehearsal."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    kinds = list(seen.memory)
+    figure, axes = pyplot.subplots(figsize=(10, 4.5))
+    steps = range(len(seen.timeline))
+    axes.stackplot(steps, [[held[kind] / GIB for held in seen.timeline] for kind in kinds], labels=kinds)
+    axes.set(xlabel="events of a step with a few layers", ylabel="GiB", title=f"Memory of rank {seen.rank:,}")
+    axes.legend(loc="upper left", ncols=len(kinds), fontsize="small")
+    figure.tight_layout()
+    figure.savefig(path)
+    pyplot.close(figure)
