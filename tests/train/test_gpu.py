@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,7 +58,7 @@ def batch_of(spec: ModelSpec, rows: int, sequence: int) -> Batch:
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("recompute", ["none", "full"])
 @pytest.mark.parametrize("name", FORMS)
-def test_a_rank_holds_what_was_rehearsed(alone: None, name: str, recompute: str):
+def test_a_rank_holds_what_was_rehearsed(alone: None, tmp_path: Path, name: str, recompute: str):
     device, layout, sequence, rounds = torch.device("cuda", 0), Layout(recompute=recompute), 4096, 2  # type: ignore[arg-type]
     spec = spec_of(name)
     torch.cuda.empty_cache()
@@ -85,8 +84,8 @@ def test_a_rank_holds_what_was_rehearsed(alone: None, name: str, recompute: str)
     try:
         seen = trace(spec, layout, sequence, ADAM, 0, rounds)
     finally:
-        store = Path(os.environ.get("TMPDIR", "/tmp")) / f"lindos-{os.getpid()}-{name}-{recompute}"
-        dist.init_process_group("gloo", init_method=f"file://{store}", rank=0, world_size=1)
+        # For the fixture, which gives up what it opened.
+        dist.init_process_group("gloo", init_method=f"file://{tmp_path}/again", rank=0, world_size=1)
     print(
         f"{name}, recompute {recompute}: {held / 2**30:.2f} GiB held, {seen.peak / 2**30:.2f} rehearsed {seen.memory}"
     )
@@ -96,9 +95,11 @@ def test_a_rank_holds_what_was_rehearsed(alone: None, name: str, recompute: str)
 
 @pytest.mark.parametrize("name", FORMS)
 def test_a_rank_computes_what_a_processor_does(alone: None, name: str):
-    device, layout, spec = torch.device("cuda", 0), Layout(micro_batch=2), spec_of(name, layers=2, width=256)
-    if spec.dense_layers:
-        spec = spec.model_copy(update={"dense_layers": 2})
+    device, layout, spec = (
+        torch.device("cuda", 0),
+        Layout(micro_batch=2),
+        spec_of(name, layers=2, width=256, **({"dense_layers": 2} if name == "dense" else {})),
+    )
     batch = batch_of(spec, 4, 256)
     model = Transformer(spec)
     initialise(model, 1)

@@ -216,7 +216,11 @@ def _tell_fsdp(observer: Observer, stages: list[Stage], _mark: str) -> None:
         for module in stage.modules():
             if not isinstance(module, FSDPModule):
                 continue
-            for group in module._get_fsdp_state()._fsdp_param_groups:
+            state: Any = module._get_fsdp_state()
+            # A list since torch 2.13; one group, or none, before.
+            for group in getattr(state, "_fsdp_param_groups", None) or filter(
+                None, [getattr(state, "_fsdp_param_group", None)]
+            ):
                 for parameter in group.fsdp_params:
                     observer.tell("weights", parameter.all_gather_outputs)
                     whole = getattr(parameter, "_unsharded_param", None)

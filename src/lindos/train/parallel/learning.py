@@ -78,9 +78,9 @@ class ParallelLearner:
                 dist.all_reduce(shares_LE, group=self.mesh.data.handle)
             busiest, layers = (shares_LE.max(-1).values * shares_LE.shape[-1]).sum(), len(shares_LE)
         text, router = (sum(getattr(stage.tally, key) for stage in self.stages) for key in ("text", "router"))
-        sums = torch.stack([torch.as_tensor(x, dtype=torch.float64, device=self.device) for x in (text, router)])
         everybody = self.mesh.stage.size
-        sums = torch.cat([sums, torch.stack([busiest, torch.as_tensor(float(layers))]).double() / everybody])
+        found = (text, router, busiest / everybody, layers / everybody)
+        sums = torch.stack([torch.as_tensor(each, dtype=torch.float64, device=self.device) for each in found])
         if self.mesh.world.size > 1:
             dist.all_reduce(sums, group=self.mesh.world.handle)
         loss, router_loss, balance, all_layers = sums.tolist()
