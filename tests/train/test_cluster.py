@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -113,8 +114,9 @@ def kill_now_and_then(run: Path, out: Path, processes: int, kills: int, seed: in
                 time.sleep(0.02)
             time.sleep(chance.random() * 0.3)
             victims = ranks_of(whole.pid)
-            if victims:
-                os.kill(chance.choice(victims), signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                if victims:
+                    os.kill(chance.choice(victims), signal.SIGKILL)
         assert whole.wait(180) == 0, log.read_text()[-6000:]
     finally:
         whole.kill()
@@ -122,8 +124,12 @@ def kill_now_and_then(run: Path, out: Path, processes: int, kills: int, seed: in
 
 def ranks_of(launcher: int) -> list[int]:
     """The processes that torchrun has started."""
-    children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
-    return [int(child) for child in children if "lindos" in Path(f"/proc/{child}/cmdline").read_text()]
+    found = []
+    with contextlib.suppress(OSError):  # it, or one of them, ends while we look
+        for child in Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split():
+            if "lindos" in Path(f"/proc/{child}/cmdline").read_text():
+                found.append(int(child))
+    return found
 
 
 def check_killed(table: dict[str, Any], folder: Path, name: str, kills: int, seed: int) -> None:
@@ -233,3 +239,25 @@ def test_what_was_saved_in_some_pieces_is_found_in_any_others(
             checkpoint.restore({name: again})
             assert torch.equal(again.values, part.values)
     shutil.rmtree(folder)
+
+
+def test_a_run_is_explained_before_anything_runs(table: dict[str, Any], tmp_path: Path):
+    table |= {"model": "grok-1", "layout": {"tensor": 8, "pipeline": 8, "expert": 8, "shards": 2, "replicas": 2}}
+    table["data"] = {"path": "nowhere", "sequence": 8192, "batch": 64, "micro_batch": 1}
+    run = write_run(tmp_path / "run.json", table)
+    asked = [sys.executable, "-m", "lindos", "train", str(run), "--explain"]
+    wide = {**os.environ, "COLUMNS": "150"}
+    done = subprocess.run([*asked, "--world", "1024"], capture_output=True, text=True, env=wide)
+    assert done.returncode == 0, done.stderr
+    told = " ".join(done.stdout.split())
+    assert "1,024 processes: replicas 8, shards 2, tensor 8, pipeline 8, expert 8, schedule 1f1b" in told
+    assert "each of the 16 that see different sequences takes 4 micro-batches of 1 a step" in told
+    assert "896 to 1,023 │ 56-63" in told
+    assert "expert │ 8 │ 0-7 │ divides the experts of a layer" in told
+    rows = [line.split("│") for line in done.stdout.splitlines() if "│" in line]
+    parameters = sum(int(row[3].replace(",", "")) for row in rows if " to " in row[1])
+    assert 315_684_820_992 / 16 * 0.99 < parameters < 315_684_820_992 / 16 * 1.05  # eight tensor ranks, two shards
+    assert not (tmp_path / "out").exists()
+    refused = subprocess.run([*asked, "--world", "1000"], capture_output=True, text=True)
+    assert refused.returncode == 1
+    assert "--world 1000: is not a multiple" in " ".join(refused.stderr.split())

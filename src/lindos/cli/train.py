@@ -37,10 +37,14 @@ def command(
         ),
     ] = False,
     world: Annotated[
-        int | None, typer.Option(min=1, help="With --dry-run: ranks in all; replicas fill up what the layout leaves.")
+        int | None,
+        typer.Option(min=1, help="With --dry-run or --explain: ranks in all; replicas fill up what the layout leaves."),
     ] = None,
     rank: Annotated[int, typer.Option(min=0, help="With --dry-run: which rank.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="With --dry-run: print JSON.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Train nothing: say what would run where, and what each rank would hold.")
+    ] = False,
     picture: Annotated[
         Path | None, typer.Option(help="With --dry-run: draw the memory over a step into this file (.svg, .png).")
     ] = None,
@@ -59,6 +63,11 @@ def command(
         from lindos.cli.train_dry import dry_run as rehearse
 
         rehearse(run, world, rank, as_json, picture, console)
+        return
+    if explain:
+        from lindos.cli.train_explain import explain as tell
+
+        tell(run, world, console)
         return
     folder = out or Path("work/runs") / run.name
     with joined(run.machine.device):

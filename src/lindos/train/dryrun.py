@@ -8,6 +8,7 @@ kind do the same, so the rest follows along a line, from a rehearsal with one an
 from __future__ import annotations
 
 import gc
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from lindos.specs import Layout, ModelSpec, SpecError
 from lindos.train.observing import Exchanged, Observer
-from lindos.train.optimizer import Optimizer
+from lindos.train.optimizer import Optimizer, state_kinds
 from lindos.train.parallel.building import Computing, build_stages
 from lindos.train.parallel.learning import MicroBatches, passes_of
 from lindos.train.parallel.mesh import Group, Mesh, forget_groups, place_of
@@ -86,6 +87,41 @@ def rehearse(
     }
     by_rounds = {depth: _along(traced[depth, few], traced[depth, many], few, many, rounds) for depth in depths}
     return _along(by_rounds[depths[0]], by_rounds[depths[1]], depths[0], depths[1], layers, memory=True)
+
+
+@dataclass(frozen=True)
+class Holding:
+    """What one rank keeps between steps."""
+
+    rank: int
+    layers: tuple[int, ...]
+    """The layers it computes, in the order of its stages."""
+    parameters: int
+    """Of its own: numbers whose masters and optimiser state it holds."""
+    masters: int
+    """Bytes, as of the rest."""
+    optimizer: int
+    groups: dict[str, tuple[int, ...]]
+    """Whom it works with: the ranks of each group that it is not alone in."""
+
+
+def holding(spec: ModelSpec, layout: Layout, optimizer: OptimizerSection, rank: int) -> Holding:
+    """What `rank` would hold. Nothing is computed."""
+    with _nobody(layout.world, rank):
+        mesh = Mesh(layout)
+        stages, pieces = build_stages(spec, layout, mesh, PURPOSE, Computing(CPU, _dtype(layout)))
+        sizes = {name: math.prod(piece.local_shape) for name, piece in pieces.items()}
+        states = sum(size * len(state_kinds(name, len(pieces[name].shape), optimizer)) for name, size in sizes.items())
+        return Holding(
+            rank=rank,
+            layers=tuple(layer for stage in stages for layer in stage.layers),
+            parameters=sum(sizes.values()),
+            masters=4 * sum(sizes.values()),
+            optimizer=4 * states,
+            groups={
+                group.name: group.ranks for group in vars(mesh).values() if isinstance(group, Group) and group.size > 1
+            },
+        )
 
 
 def _layers_of(spec: ModelSpec, layout: Layout, rank: int) -> int:
