@@ -107,7 +107,7 @@ def test_links_go_and_their_words_stay(text: str, left: str):
 def test_no_way_of_writing_it_keeps_a_link(pieces: list[str]):
     left = without_links("".join(pieces), [URL])
     assert "https://evil.example" not in left
-    assert without_links(left, [URL]) == left or "//" not in left.replace(URL, "")
+    assert without_links(left, [URL]) == left
 
 
 def through(rules: Rules, text: str) -> tuple[str, Gate]:

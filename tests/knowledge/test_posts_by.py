@@ -203,8 +203,8 @@ def test_any_name_has_a_place_of_its_own(name: str):
 @given(st.lists(st.text(st.characters(codec=None), max_size=30), min_size=1, max_size=8))
 def test_the_database_finds_what_places_say(tmp_path: Path, names: list[str]):
     async def work(posts: Posts) -> None:
-        await posts.apply([post(f"u:{name}", author=name) for name in names])
-        known = {one.author for one in (await posts.get(f"u:{name}" for name in names)).values()}
+        await posts.apply([post(f"u:{number}", author=name) for number, name in enumerate(names)])
+        known = {one.author for one in (await posts.get(f"u:{number}" for number in range(len(names)))).values()}
         for name in names:
             found = {one.author for one in await posts.by([name], since=NOON)}
             assert found == {one for one in known if within(place(one), places([clean(name)]))}

@@ -194,6 +194,8 @@ def test_two_runs_in_one_folder_are_refused(table: dict[str, Any], tmp_path: Pat
         ({"precision": "fp8"}, r"layout\.precision \(fp8\) is not machine\.precision \(fp32\)"),
         ({"recompute": "selective"}, r"recompute = selective can be planned, but is not trained yet"),
         ({"shards": 2, "schedule": "zero-bubble"}, r"schedule = zero-bubble needs pipeline stages"),
+        ({"pipeline": 2, "schedule": "zero-bubble", "recompute": "full"}, r"recompute = full with schedule = zero-bub"),
+        ({"pipeline": 4, "ends_count": True}, r"ends_count leaves the first and last of 4 stages without a layer of 2"),
     ],
 )
 def test_what_does_not_fit_says_which_number_to_change(table: dict[str, Any], tmp_path: Path, layout: Any, told: str):
@@ -261,3 +263,13 @@ def test_a_run_is_explained_before_anything_runs(table: dict[str, Any], tmp_path
     refused = subprocess.run([*asked, "--world", "1000"], capture_output=True, text=True)
     assert refused.returncode == 1
     assert "--world 1000: is not a multiple" in " ".join(refused.stderr.split())
+
+
+def test_a_zero_bubble_pipeline_wants_whole_turns(table: dict[str, Any], tmp_path: Path):
+    from lindos.specs import SpecError
+    from lindos.train import RunFile
+
+    table["data"] |= {"batch": 5}
+    table["layout"] = {"pipeline": 2, "schedule": "zero-bubble"}
+    with pytest.raises(SpecError, match="5 micro-batches do not make whole turns of pipeline = 2"):
+        RunFile.load(write_run(tmp_path / "run.json", table))

@@ -124,7 +124,7 @@ def test_the_count_of_posts_is_calm_and_hidden_where_there_are_none(visit: Visit
         given.posts.number = 48_000
         given.posts.latest = Post("bluesky", "at://x/1", "did:x", "hello", NIGHT + timedelta(minutes=5))
         look(page)
-        page.wait_for_selector("#posts:not([hidden])")
+        page.wait_for_selector("#posts-count >> text=48,000")
         assert page.inner_text("#posts-button").split("\n") == ["48,000 posts"]
         given.posts.number = 48_210
         page.clock.run_for(10_000)

@@ -34,9 +34,15 @@ def broken(text: str) -> str:
 
 def without_links(text: str, known: Collection[str]) -> str:
     """`text` without addresses other than the `known` ones; of a link, its words stay."""
+    pages = {_page(address) for address in known}
+    while (left := _with_fewer(text, pages)) != text:  # what goes may bring together what was apart
+        text = left
+    return text
+
+
+def _with_fewer(text: str, pages: Collection[str]) -> str:
     if "/" not in text and "](" not in text and "www." not in text.casefold():
         return text
-    pages = {_page(address) for address in known}
     left = _LINK.sub(lambda found: found.group() if _page(found["to"] or "") in pages else found["text"], text)
     left = _ADDRESS.sub(lambda found: _kept(found.group(), pages), left)
     return _HOLE.sub("", left) if _GONE in left else left

@@ -142,12 +142,10 @@ def save_checkpoint(folder: Path, step: int, parts: Parts, meta: dict[str, Any],
     ranks = ranks or Ranks()
     final, draft = folder / f"step-{step:08d}", folder / f".writing-{step:08d}"
     try:
-        if ranks.first:
-            _make(draft)
-        ranks.share(None)
+        ranks.together(lambda: _make(draft) if ranks.first else None)
         told = ranks.gather(ranks.together(lambda: _write_own(draft, parts, ranks.rank)))
         ranks.together(lambda: _finish(draft, final, step, told, meta) if ranks.first else None)
-    except (OSError, SafetensorError, ElsewhereError) as error:
+    except (OSError, SafetensorError, ElsewhereError, CheckpointError) as error:
         if ranks.first:
             shutil.rmtree(draft, ignore_errors=True)
         raise CheckpointError(
@@ -174,7 +172,8 @@ def _write_own(draft: Path, parts: Parts, rank: int) -> Written:
     if not own:
         return Written("", "", {})
     path = draft / f"rank-{rank:05d}.safetensors"
-    draft.mkdir(parents=True, exist_ok=True)  # where ranks have disks of their own, the first one's folder is not here
+    if not draft.is_dir():
+        raise CheckpointError(f"{draft}: rank {rank} does not see the first rank's folder; --out must be a shared one")
     save_file({name: part.values.detach().contiguous() for name, part in own.items()}, path)
     _flush(path)
     entries = {name: (part.shape, part.offsets, tuple(part.values.shape)) for name, part in own.items()}

@@ -303,14 +303,17 @@ class Trainer:
 
         Where a model is divided over processes the first of them reads it from the newest checkpoint.
         """
-        if self.ranks.first:
-            model = self.worker.model or self._whole_model()
-            save_model(model, folder, tokenizer=Path(self.run.data.path), replace=True)
-        self.ranks.share(None)
+        self.ranks.together(lambda: self._export(folder) if self.ranks.first else None)
+
+    def _export(self, folder: Path) -> None:
+        model = self.worker.model or self._whole_model()
+        save_model(model, folder, tokenizer=Path(self.run.data.path), replace=True)
 
     def _whole_model(self) -> Transformer:
-        checkpoint, _ = newest_checkpoint(self.checkpoints)
-        assert checkpoint is not None
+        path = self.checkpoints / f"step-{self.step:08d}"
+        if not path.is_dir():
+            raise TrainingError(f"{path}: no checkpoint of this step to take the weights from; nothing is exported")
+        checkpoint = Checkpoint(path, {"step": self.step})
         model = Transformer(self.run.spec, dtype=self.platform.dtype)
         with torch.no_grad():
             for name, parameter in model.named_parameters():

@@ -62,10 +62,9 @@ def joined(device: str) -> Iterator[None]:
     store = PrefixStore(f"attempt {_attempt()}", store)
     backend = "cpu:gloo,cuda:nccl" if accelerated else "gloo"
     dist.init_process_group(backend, store=store, rank=rank, world_size=world)
-    try:
-        yield
-    finally:
-        dist.destroy_process_group()
+    yield
+    # Only after all went well: a rank that fails must end, and giving up a group would have it wait for the others.
+    dist.destroy_process_group()
 
 
 def _attempt() -> int:

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
+from lindos.specs import LindosError
+
 T = TypeVar("T")
 
 
@@ -75,5 +77,5 @@ class Ranks:
         return result  # type: ignore[return-value]
 
 
-class ElsewhereError(Exception):
+class ElsewhereError(LindosError):
     """Another rank failed; the text says which, and how."""

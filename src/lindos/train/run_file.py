@@ -192,10 +192,23 @@ def check_layout(layout: Layout, spec: ModelSpec, *, batch: int, sequence: int) 
     for whole, part, whole_name, part_name in rules:
         if whole % part:
             raise SpecError(f"layout does not divide: {whole_name} is not a multiple of {part_name}")
+    late = layout.schedule == "zero-bubble"
+    rounds = batch // (layout.data * layout.micro_batch)
+    if late and rounds % max(1, rounds // layout.pipeline):
+        raise SpecError(
+            f"layout does not divide: {rounds} micro-batches do not make whole turns of pipeline = {layout.pipeline}, "
+            "which zero-bubble needs; take a multiple of it"
+        )
+    if not all(layout.stages(spec)):
+        raise SpecError(
+            f"layout: ends_count leaves the first and last of {layout.pipeline * layout.virtual_stages} stages without "
+            f"a layer of {spec.layers}; use fewer stages"
+        )
     unknown = [
         (layout.precision in ("fp16", "fp8", "fp4"), f"precision = {layout.precision}", "bf16 or fp32"),
         (layout.recompute == "selective", "recompute = selective", "none or full"),
         (layout.sharding == "gradients" and layout.pipeline > 1, "sharding = gradients in a pipeline", "optimizer"),
+        (layout.recompute == "full" and late, "recompute = full with schedule = zero-bubble", "1f1b"),
     ]
     for wrong, what, instead in unknown:
         if wrong:

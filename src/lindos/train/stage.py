@@ -85,7 +85,7 @@ class Stage(nn.Module):
         """`model` keeps only what this stage needs: other layers, and ends that are not its own, are taken out."""
         super().__init__()
         self.spec, self.purpose, self.sharing = model.spec, purpose, sharing or Sharing()
-        self.layers = layers or range(model.spec.layers)
+        self.layers = range(model.spec.layers) if layers is None else layers
         self.first, self.last = self.layers.start == 0, self.layers.stop == model.spec.layers
         _keep(model, self.layers, embedding=self.first or (self.last and model.spec.tied_head), end=self.last)
         self.model = model

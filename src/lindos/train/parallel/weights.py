@@ -86,7 +86,7 @@ class ShardedWeights:
         """Norm of the whole gradient, the same on all ranks."""
         squares = torch.zeros((), dtype=torch.float64, device=self._device)
         for name, gradient in self.gradients.items():
-            squares += gradient.double().square().sum() / self.copies(name)
+            squares += torch.linalg.vector_norm(gradient, dtype=torch.float64).square() / self.copies(name)
         if self.mesh.world.size > 1:
             dist.all_reduce(squares, group=self.mesh.world.handle)
         return squares.sqrt().float()
