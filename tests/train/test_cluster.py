@@ -176,6 +176,12 @@ def test_two_runs_in_one_folder_are_refused(table: dict[str, Any], tmp_path: Pat
         second = subprocess.run(launch(run, tmp_path / "out", 1), capture_output=True, text=True)
         assert second.returncode == 1
         assert "another process trains there" in " ".join(second.stderr.split())
+        table["data"]["seed"] = 99  # another run, which --renew would put in the first one's place
+        other = write_run(tmp_path / "other.json", table)
+        third = subprocess.run(launch(other, tmp_path / "out", 1, "--renew"), capture_output=True, text=True)
+        assert third.returncode == 1
+        assert "another process trains there" in " ".join(third.stderr.split())
+        assert not list(tmp_path.glob("out.before*"))
     finally:
         first.kill()
         first.wait()

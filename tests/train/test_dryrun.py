@@ -144,3 +144,24 @@ def test_a_world_that_the_layout_does_not_fill_is_told(run_table: dict[str, Any]
     done = subprocess.run(command(str(run), "--dry-run", "--world", "3"), capture_output=True, text=True)
     assert done.returncode == 1
     assert "--world 3: is not a multiple of the layout's" in " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (("--world", "8"), "--world belongs to --dry-run or --explain"),
+        (("--json",), "--json belongs to --dry-run"),
+        (("--explain", "--rank", "1"), "--rank belongs to --dry-run"),
+        (("--dry-run", "--explain"), "give one of the two"),
+        (("--dry-run", "--picture", "memory.xyz"), "name a .svg, .png or .pdf file"),
+        (("--dry-run", "--picture", "nowhere/memory.svg"), "in a folder that is there"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused_before_anything_runs(
+    run_table: dict[str, Any], tmp_path: Path, more: tuple[str, ...], told: str
+):
+    run = write_run(tmp_path / "run.json", run_table)
+    done = subprocess.run(command(str(run), "--out", str(tmp_path / "out"), *more), capture_output=True, text=True)
+    assert done.returncode == 1
+    assert told in " ".join(done.stderr.split())
+    assert not (tmp_path / "out").exists()

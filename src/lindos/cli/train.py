@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+
+from lindos.specs import SpecError
 
 console = Console()
 
@@ -53,11 +55,13 @@ def command(
 
     Killed at any moment and continued with --resume, the losses go on bit for bit (same kind of machine, same number
     of threads, same versions). At the end of every leg the weights stand in OUT/model, ready for `lindos chat`,
-    `lindos evaluate` and `lindos convert`.
+    `lindos evaluate` and `lindos convert`. A run file with a [layout] runs on many processes, which PyTorch's torchrun
+    starts: torchrun --nproc-per-node 8 -m lindos train RUN.toml --resume
     """
     from lindos.train import RunFile, Trainer
     from lindos.train.machine import joined
 
+    _check_modes(dry_run, explain, {"--rank": rank, "--json": as_json, "--picture": picture}, world)
     run = RunFile.load(run_file)
     if dry_run:
         from lindos.cli.train_dry import dry_run as rehearse
@@ -84,3 +88,14 @@ def command(
     more = "" if reached >= run.schedule.steps else f"; continue with: {again}"
     told = f"step {reached:,} of {run.schedule.steps:,}; the model is in {folder / 'model'}{more}"
     trainer.console.print(told, highlight=False, markup=False, soft_wrap=True)
+
+
+def _check_modes(dry_run: bool, explain: bool, only_dry: dict[str, Any], world: int | None) -> None:
+    """Raise SpecError for options that say how to do what was not asked for: the run would begin instead."""
+    if dry_run and explain:
+        raise SpecError("--dry-run and --explain: give one of the two")
+    for name, value in only_dry.items():
+        if value and not dry_run:
+            raise SpecError(f"{name} belongs to --dry-run")
+    if world is not None and not (dry_run or explain):
+        raise SpecError("--world belongs to --dry-run or --explain; a run has as many ranks as torchrun starts")

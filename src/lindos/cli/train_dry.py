@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,8 @@ def dry_run(run: RunFile, world: int | None, rank: int, as_json: bool, picture: 
     from lindos.train.dryrun import rehearse
 
     layout = scaled(run.layout, world)
+    if picture is not None and (picture.suffix not in (".svg", ".png", ".pdf") or not picture.parent.is_dir()):
+        raise SpecError(f"--picture {picture}: name a .svg, .png or .pdf file in a folder that is there")
     with Console(stderr=True).status("Rehearsing a step ..."):
         seen = rehearse(
             run.spec, layout, batch=run.data.batch, sequence=run.data.sequence, optimizer=run.optimizer, rank=rank
@@ -50,7 +53,13 @@ def dry_run(run: RunFile, world: int | None, rank: int, as_json: bool, picture: 
         f"({', '.join(f'{k} {v}' for k, v in layout.model_dump(exclude_defaults=True).items())})",
         highlight=False,
     )
-    console.print(_memory_table(seen), _product_table(seen), _exchange_table(seen))
+    if layout.world == 1:
+        console.print("one process alone trains by shorter ways; this is how a rank of a cluster would do it")
+    gib = {kind: size / GIB for kind, size in seen.memory.items()}
+    tera = {kind: count / 1e12 for kind, count in seen.flops.items()}
+    console.print(_sizes("Memory at its peak", "GiB", gib, 2), _sizes("Products in a step", "TFLOP", tera, 3))
+    if seen.moved:
+        console.print(_exchange_table(seen))
     if picture is not None:
         console.print(f"memory over the step: {picture}", highlight=False, markup=False)
 
@@ -70,25 +79,14 @@ def _document(run: RunFile, layout: Layout, seen: Rehearsed) -> dict[str, object
     }
 
 
-def _memory_table(seen: Rehearsed) -> Table:
-    table = Table(title="Memory when most is held", title_justify="left")
-    table.add_column("kind")
-    table.add_column("GiB", justify="right")
-    for kind, size in seen.memory.items():
-        table.add_row(kind, f"{size / GIB:,.2f}")
+def _sizes(title: str, unit: str, values: Mapping[str, float], digits: int) -> Table:
+    """A column of numbers and their sum."""
+    table = Table("kind", title=title, title_justify="left")
+    table.add_column(unit, justify="right")
+    for kind, value in values.items():
+        table.add_row(kind, f"{value:,.{digits}f}")
     table.add_section()
-    table.add_row("peak", f"{seen.peak / GIB:,.2f}")
-    return table
-
-
-def _product_table(seen: Rehearsed) -> Table:
-    table = Table(title="Products in a step", title_justify="left")
-    table.add_column("kind")
-    table.add_column("TFLOP", justify="right")
-    for kind, count in seen.flops.items():
-        table.add_row(kind, f"{count / 1e12:,.3f}")
-    table.add_section()
-    table.add_row("all", f"{seen.total_flops / 1e12:,.3f}")
+    table.add_row("all", f"{sum(values.values()):,.{digits}f}")
     return table
 
 

@@ -32,9 +32,10 @@ WITH = {
 def explain(run: RunFile, world: int | None, console: Console) -> None:
     """Print what would run where, and what each rank would hold."""
     from lindos.train.dryrun import holding
+    from lindos.train.run_file import check_layout
 
     layout, spec = scaled(run.layout, world), run.spec
-    layout.check(spec, batch=run.data.batch, sequence=run.data.sequence)
+    check_layout(layout, spec, batch=run.data.batch, sequence=run.data.sequence)
     rounds = run.data.batch // (layout.data * layout.micro_batch)
     console.print(
         f"{run.name}: {spec.name}, {spec.parameters:,} parameters, {spec.active_parameters:,} active per token\n"

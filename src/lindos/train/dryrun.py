@@ -31,7 +31,7 @@ from lindos.train.parallel.building import Computing, build_stages
 from lindos.train.parallel.learning import MicroBatches, passes_of
 from lindos.train.parallel.mesh import Group, Mesh, forget_groups, place_of
 from lindos.train.parallel.weights import ShardedWeights, local
-from lindos.train.run_file import OptimizerSection
+from lindos.train.run_file import OptimizerSection, check_layout
 from lindos.train.stage import Purpose, Stage
 
 CPU = torch.device("cpu")
@@ -67,7 +67,7 @@ def rehearse(
     spec: ModelSpec, layout: Layout, *, batch: int, sequence: int, optimizer: OptimizerSection, rank: int = 0
 ) -> Rehearsed:
     """What `rank` would do in a step of this run. Raises SpecError where the layout does not divide."""
-    layout.check(spec, batch=batch, sequence=sequence)
+    check_layout(layout, spec, batch=batch, sequence=sequence)
     if not 0 <= rank < layout.world:
         raise SpecError(f"there is no rank {rank} among {layout.world:,}")
     rounds = batch // (layout.data * layout.micro_batch)

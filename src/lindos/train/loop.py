@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import signal
 import time
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -85,7 +85,9 @@ class Trainer:
         self.saver = Saver(self.checkpoints, run.checkpoint.keep, Ranks.all(), background=run.checkpoint.background)
         self.journal = Journal(folder / "metrics.jsonl", self.console, writes=self.ranks.first)
         self.origin = origin_of(run, self.data, self.plan)
-        self._begin(resume, renew)
+        with ExitStack() as lock:  # before anything there is renamed or rewound: another run may be at it
+            self.ranks.together(lambda: lock.enter_context(held(folder)) if self.ranks.first else None)
+            self._begin(resume, renew)
 
     def _start_token(self) -> int | None:
         if not self.run.data.separate:
@@ -146,8 +148,8 @@ class Trainer:
 
     def _open_folder(self) -> None:
         if self.ranks.first:
-            with held(self.folder):
-                self.journal.rewind(self.step)
+            self.folder.mkdir(parents=True, exist_ok=True)  # where the run of before was put aside
+            self.journal.rewind(self.step)
             require_replaceable(self.folder / "model")
 
     def _continue(self, checkpoint: Checkpoint, renew: bool) -> None:
