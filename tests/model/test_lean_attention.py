@@ -8,7 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lindos.model.attention import attention
-from lindos.model.lean_attention import Keys, Scoring, attend_part, by_head, join_parts, lean_attention
+from lindos.model.lean_attention import (
+    Keys,
+    Scoring,
+    attend_part,
+    join_parts,
+    keys_by_head,
+    lean_attention,
+    queries_by_head,
+)
 
 WIDE = torch.float64
 
@@ -47,7 +55,8 @@ def test_it_is_attention_forward_and_backward(
 @pytest.mark.parametrize("cut", [1, 50, 129])
 def test_parts_joined_by_their_normalisers_are_the_whole(cut: int):
     torch.manual_seed(0)
-    q, k, v = by_head(*(torch.randn(1, 200, heads, 4, dtype=WIDE) for heads in (4, 2, 2)))
+    q, k, v = (torch.randn(1, 200, heads, 4, dtype=WIDE) for heads in (4, 2, 2))
+    q, k, v = queries_by_head(q, 2), keys_by_head(k), keys_by_head(v)
     scoring = Scoring(0.7, 30.0)
     whole, _ = attend_part(q, 0, Keys(k, v, 0), scoring)
     late = q[:, :, cut:]  # all of these see the first `cut` keys

@@ -13,6 +13,7 @@ from rich.table import Table
 from lindos.specs import Layout, SpecError
 
 if TYPE_CHECKING:
+    from lindos.plan.own_trainer import OwnCounts
     from lindos.train import RunFile
     from lindos.train.dryrun import Rehearsed
 
@@ -43,10 +44,11 @@ def dry_run(run: RunFile, world: int | None, rank: int, as_json: bool, picture: 
         seen = rehearse(
             run.spec, layout, batch=run.data.batch, sequence=run.data.sequence, optimizer=run.optimizer, rank=rank
         )
+    planned = _planned(run, layout, rank)
     if picture is not None:
         _draw(seen, picture)
     if as_json:
-        print(json.dumps(_document(run, layout, seen), indent=1))
+        print(json.dumps(_document(run, layout, seen, planned), indent=1))
         return
     console.print(
         f"{run.name}: {run.spec.parameters:,} parameters; rank {rank:,} of {layout.world:,} "
@@ -60,12 +62,38 @@ def dry_run(run: RunFile, world: int | None, rank: int, as_json: bool, picture: 
     console.print(_sizes("Memory at its peak", "GiB", gib, 2), _sizes("Products in a step", "TFLOP", tera, 3))
     if seen.moved:
         console.print(_exchange_table(seen))
+    console.print(_beside(seen, planned) if planned else "the planner has no formulas for this run to compare with")
     if picture is not None:
         console.print(f"memory over the step: {picture}", highlight=False, markup=False)
 
 
-def _document(run: RunFile, layout: Layout, seen: Rehearsed) -> dict[str, object]:
+def _planned(run: RunFile, layout: Layout, rank: int) -> OwnCounts | None:
+    """What `lindos plan` counts for the same rank. It knows AdamW alone."""
+    from lindos.plan.own_trainer import own_counts
+
+    if run.optimizer.kind != "adamw":
+        return None
+    return own_counts(run.spec, layout, batch=run.data.batch, sequence=run.data.sequence, rank=rank)
+
+
+def _beside(seen: Rehearsed, planned: OwnCounts) -> Table:
+    table = Table("", title="Beside the planner's formulas", title_justify="left")
+    for name in ("dry run", "plan", "difference"):
+        table.add_column(name, justify="right")
+    rows = (
+        ("memory, GiB", GIB, seen.peak, planned.memory),
+        ("products, TFLOP", 1e12, seen.total_flops, planned.flops),
+        ("exchanged, GB", 1e9, sum(seen.moved.values()), planned.moved),
+    )
+    for name, unit, one, other in rows:
+        apart = f"{other / one - 1:+.1%}" if one else "-"
+        table.add_row(name, f"{one / unit:,.3f}", f"{other / unit:,.3f}", apart)
+    return table
+
+
+def _document(run: RunFile, layout: Layout, seen: Rehearsed, planned: OwnCounts | None) -> dict[str, object]:
     return {
+        "plan": planned and {"memory_bytes": planned.memory, "flops": planned.flops, "exchanged_bytes": planned.moved},
         "run": run.name,
         "model": run.spec.name,
         "layout": layout.model_dump(mode="json"),

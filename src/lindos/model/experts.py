@@ -40,7 +40,7 @@ class Routing(NamedTuple):
 
 def route(x_TD: Tensor, router_DE: Tensor, spec: ModelSpec) -> Routing:
     """Softmax over all experts in fp32, then the best k; the gates are renormalised only where the spec says so."""
-    logits_TE = x_TD.float() @ router_DE.float()
+    logits_TE = _RouterProduct.apply(x_TD, router_DE)
     if spec.router_softcap is not None:
         logits_TE = spec.router_softcap * torch.tanh(logits_TE / spec.router_softcap)
     probabilities_TE = torch.softmax(logits_TE, -1)
@@ -48,6 +48,22 @@ def route(x_TD: Tensor, router_DE: Tensor, spec: ModelSpec) -> Routing:
     if spec.renormalise_gates:
         gates_Tk = gates_Tk / gates_Tk.sum(-1, keepdim=True)
     return Routing(logits_TE, probabilities_TE, gates_Tk, chosen_Tk)
+
+
+class _RouterProduct(torch.autograd.Function):
+    """x @ router in fp32, which keeps `x` as it is: autograd would keep a copy in fp32."""
+
+    @staticmethod
+    def forward(ctx: Any, x_TD: Tensor, router_DE: Tensor) -> Tensor:
+        ctx.save_for_backward(x_TD, router_DE)
+        return x_TD.float() @ router_DE.float()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x_TD, router_DE = ctx.saved_tensors
+        dx_TD = (grads[0] @ router_DE.float().t()).to(x_TD.dtype) if wanted(ctx, 0) else None
+        drouter_DE = (x_TD.float().t() @ grads[0]).to(router_DE.dtype) if wanted(ctx, 1) else None
+        return dx_TD, drouter_DE
 
 
 class Dispatch(NamedTuple):

@@ -10,6 +10,7 @@ Letters: N batch times key-value heads, G query heads per key-value head, T quer
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -62,7 +63,6 @@ def lean_attention(
     temperature_BT: Tensor | None = None,
 ) -> Tensor:
     """As `attention`, with memory that grows with the sequence and not with its square, and a fifth more products."""
-    q_NGTC, k_NSC, v_NSC = by_head(q_BTHC, k_BSKC, v_BSKC)
     kv_heads = k_BSKC.shape[2]
     scoring = Scoring(
         multiplier,
@@ -71,22 +71,29 @@ def lean_attention(
         each_head(temperature_BT, len(q_BTHC), kv_heads),
     )
     mask_NS = each_head(key_mask_BS, len(q_BTHC), kv_heads)
-    return by_token(_LeanAttention.apply(q_NGTC, k_NSC, v_NSC, mask_NS, scoring), len(q_BTHC))
+    return _LeanAttention.apply(q_BTHC, k_BSKC, v_BSKC, mask_NS, scoring)
 
 
-def by_head(q_BTHC: Tensor, k_BSKC: Tensor, v_BSKC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """[N, G, T, C], [N, S, C], [N, S, C]; query head h belongs to key-value head h // G."""
-    batch, queries, heads, size = q_BTHC.shape
-    keys, kv_heads = k_BSKC.shape[1:3]
-    q_BKGTC = q_BTHC.view(batch, queries, kv_heads, heads // kv_heads, size).permute(0, 2, 3, 1, 4)
-    k_NSC, v_NSC = (x.transpose(1, 2).reshape(batch * kv_heads, keys, size) for x in (k_BSKC, v_BSKC))
-    return q_BKGTC.reshape(batch * kv_heads, heads // kv_heads, queries, size), k_NSC, v_NSC
+def queries_by_head(q_BTHC: Tensor, kv_heads: int) -> Tensor:
+    """[N, G, T, C]; query head h belongs to key-value head h // G."""
+    q_BTKGC = q_BTHC.unflatten(2, (kv_heads, -1))
+    return q_BTKGC.permute(0, 2, 3, 1, 4).flatten(0, 1)
 
 
-def by_token(o_NGTC: Tensor, batch: int) -> Tensor:
+def queries_by_token(o_NGTC: Tensor, batch: int) -> Tensor:
     """The way back: [B, T, H, C]."""
     o_BKGTC = o_NGTC.unflatten(0, (batch, -1))
     return o_BKGTC.permute(0, 3, 1, 2, 4).flatten(2, 3)
+
+
+def keys_by_head(k_BSKC: Tensor) -> Tensor:
+    """[N, S, C]."""
+    return k_BSKC.transpose(1, 2).flatten(0, 1)
+
+
+def keys_by_token(k_NSC: Tensor, batch: int) -> Tensor:
+    """The way back: [B, S, K, C]."""
+    return k_NSC.unflatten(0, (batch, -1)).transpose(1, 2)
 
 
 def each_head(x_BT: Tensor | None, batch: int, kv_heads: int) -> Tensor | None:
@@ -101,8 +108,7 @@ def attend_part(q_NGTC: Tensor, start: int, keys: Keys, scoring: Scoring) -> tup
     """
     out_NGTC = torch.empty_like(q_NGTC)
     norms_NGT = q_NGTC.new_empty(q_NGTC.shape[:3], dtype=wide_dtype(q_NGTC))
-    for rows in _blocks(q_NGTC.shape[2]):
-        near = keys.until(min(start + rows.stop, keys.start + keys.k_NSC.shape[1]))
+    for rows, near in _walk(q_NGTC.shape[2], start, keys):
         scores = _scores(q_NGTC[:, :, rows], start + rows.start, near, scoring.rows(rows))
         norms_NR = torch.logsumexp(scores, -1)
         weights = score_weights(scores, norms_NR).to(q_NGTC.dtype)
@@ -133,8 +139,7 @@ def attend_part_backward(
 
     `norms` are the log-normalisers over all keys that the queries saw, `delta` is the sum over C of dout * out.
     """
-    for rows in _blocks(q_NGTC.shape[2]):
-        near = keys.until(min(start + rows.stop, keys.start + keys.k_NSC.shape[1]))
+    for rows, near in _walk(q_NGTC.shape[2], start, keys):
         count, part = near.k_NSC.shape[1], scoring.rows(rows)
         q_NRC, dout_NRC = q_NGTC[:, :, rows].flatten(1, 2), dout_NGTC[:, :, rows].flatten(1, 2)
         scores = _scores(q_NGTC[:, :, rows], start + rows.start, near, part)
@@ -160,8 +165,20 @@ def join_parts(outs: list[Tensor], norms: list[Tensor]) -> tuple[Tensor, Tensor]
     return out.to(outs[0].dtype), all_norms
 
 
-def _blocks(queries: int) -> list[slice]:
-    return [slice(i, min(i + QUERY_BLOCK, queries)) for i in range(0, queries, QUERY_BLOCK)]
+class Blocks:
+    """How queries are gone through: block by block. A rehearsal, which only counts, may replace `chosen`."""
+
+    chosen: Callable[[list[slice], list[int]], Iterable[slice]] = staticmethod(lambda blocks, _seen: blocks)
+    """From all blocks, and how many keys each sees, to those that are computed."""
+
+
+def _walk(queries: int, start: int, keys: Keys) -> Iterator[tuple[slice, Keys]]:
+    """Blocks of the queries, the first of which stands at position `start`, and the keys they may see."""
+    last = keys.start + keys.k_NSC.shape[1]
+    blocks = [slice(i, min(i + QUERY_BLOCK, queries)) for i in range(0, queries, QUERY_BLOCK)]
+    stops = {rows.start: min(start + rows.stop, last) for rows in blocks}
+    for rows in Blocks.chosen(blocks, [stops[rows.start] - keys.start for rows in blocks]):
+        yield rows, keys.until(stops[rows.start])
 
 
 def _by_row(x_NT: Tensor | None, groups: int) -> Tensor | None:
@@ -186,25 +203,34 @@ def _scores(q_NGTC: Tensor, start: int, keys: Keys, scoring: Scoring) -> Tensor:
 
 
 class _LeanAttention(torch.autograd.Function):
+    """Keeps what others keep too, as they keep it: its inputs, and the output that the next product reads."""
+
     @staticmethod
     def forward(
-        ctx: Any, q_NGTC: Tensor, k_NSC: Tensor, v_NSC: Tensor, mask_NS: Tensor | None, scoring: Scoring
+        ctx: Any, q_BTHC: Tensor, k_BSKC: Tensor, v_BSKC: Tensor, mask_NS: Tensor | None, scoring: Scoring
     ) -> Tensor:
+        q_NGTC = queries_by_head(q_BTHC, k_BSKC.shape[2])
+        k_NSC, v_NSC = keys_by_head(k_BSKC), keys_by_head(v_BSKC)
         start = k_NSC.shape[1] - q_NGTC.shape[2]
         out_NGTC, norms_NGT = attend_part(q_NGTC, start, Keys(k_NSC, v_NSC, 0, mask_NS), scoring)
-        ctx.save_for_backward(q_NGTC, k_NSC, v_NSC, out_NGTC, norms_NGT)
+        out_BTHC = queries_by_token(out_NGTC, len(q_BTHC)).contiguous()
+        ctx.save_for_backward(q_BTHC, k_BSKC, v_BSKC, out_BTHC, norms_NGT)
         ctx.start, ctx.mask, ctx.scoring = start, mask_NS, scoring
-        return out_NGTC
+        return out_BTHC
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        q_NGTC, k_NSC, v_NSC, out_NGTC, norms_NGT = ctx.saved_tensors
+        q_BTHC, k_BSKC, v_BSKC, out_BTHC, norms_NGT = ctx.saved_tensors
+        q_NGTC, out_NGTC, dout_NGTC = (queries_by_head(x, k_BSKC.shape[2]) for x in (q_BTHC, out_BTHC, grads[0]))
+        k_NSC, v_NSC = keys_by_head(k_BSKC), keys_by_head(v_BSKC)
         wide = wide_dtype(q_NGTC)
         into = PartGradients(*(torch.zeros(x.shape, dtype=wide, device=x.device) for x in (q_NGTC, k_NSC, v_NSC)))
-        delta_NGT = row_products(grads[0], out_NGTC)
         keys = Keys(k_NSC, v_NSC, 0, ctx.mask)
-        attend_part_backward(grads[0], q_NGTC, ctx.start, keys, ctx.scoring, norms_NGT, delta_NGT, into)
-        return *(d.to(q_NGTC.dtype) for d in into), None, None
+        delta_NGT = row_products(dout_NGTC, out_NGTC)
+        attend_part_backward(dout_NGTC, q_NGTC, ctx.start, keys, ctx.scoring, norms_NGT, delta_NGT, into)
+        dq_NGTC, dk_NSC, dv_NSC = (d.to(q_NGTC.dtype) for d in into)
+        dk_BSKC, dv_BSKC = (keys_by_token(d, len(q_BTHC)) for d in (dk_NSC, dv_NSC))
+        return queries_by_token(dq_NGTC, len(q_BTHC)), dk_BSKC, dv_BSKC, None, None
 
 
 def row_products(dout_NGTC: Tensor, out_NGTC: Tensor) -> Tensor:

@@ -89,6 +89,8 @@ class Work(Columns):
     """Share of the layers whose attention sees everything."""
     tied: Array
     norms: Array
+    query_key_norms: Array
+    """1 where queries and keys are normed."""
     routed_nodes: Array
     """At most so many machines receive one token; 0: no limit."""
     plain_experts: Array
@@ -181,6 +183,8 @@ class Software(Columns):
     flash: Array
     """How attention is computed: 0 with its scores in memory, 1 and 2 fused as in FlashAttention 1 and 2, 3 fused for
     the accelerator's own generation (FlashAttention-3, cuDNN 9)."""
+    query_block: Array
+    """Queries whose scores are computed together, those behind a key included; 0 where the rates allow for it."""
     gathering: Array
     """1 where sharded weights are gathered in buckets and ahead of their use; 0: one by one, as in 2021."""
     compiled: Array
@@ -193,18 +197,46 @@ class Software(Columns):
     """1 where tensor-parallel exchanges are overlapped with products."""
     sequence_parallel: Array
     """1 where tensor ranks split norms and residuals by tokens."""
+    gathered_again: Array
+    """1 where what tensor ranks gather before a product is gathered once more for its weights' gradient, not kept, and
+    nothing hides it."""
+    stops_early: Array
+    """1 where full recompute ends with the last thing that the backward pass needs."""
     gradient_bytes: Array
     """Of one gradient where it is accumulated and reduced."""
+    ends_kept: Array
+    """1 where embedding and head stay gathered between a forward pass and its backward pass."""
+    key_gradient_bytes: Array
+    """Of a key's or value's gradient on its way around a context group."""
     site: Array
     """What a matrix product reaches at this site, as a share of what it usually reaches."""
     logit_bytes: Array
     """Bytes a logit takes with all the loss makes of it: 6 with a fused loss, 14 in plain PyTorch."""
+    logit_rows: Array
+    """Tokens whose logits exist at once; 0: all of a micro-batch."""
+    head_gradient_bytes: Array
+    """Of one number of the head's gradient that is taken beside the logits; 0 where it waits for the backward pass."""
+    late_gradients: Array
+    """1 where gradients take memory from the first backward pass on, not from the start."""
+    gate_again: Array
+    """1 where the product of gate and up is computed again in the backward pass, not kept."""
+    inner_bytes: Array
+    """Of one number inside an MLP, what its backward pass makes in passing; 0 where kernels are fused."""
+    scatter_bytes: Array
+    """Of one gradient on its way to the ranks it is scattered to, where a copy waits there; 0 where none does."""
     products_again: Array
     """Share of the products that selective recompute computes again (PyTorch's per-op way keeps every other one)."""
     fused_sort: Array
     """1 where the experts' exchange sorts tokens by expert itself (DeepEP, HybridEP)."""
     token_drop: Array
     """1 where experts have a fixed capacity, and tokens beyond it are dropped."""
+
+
+USUAL_WAYS: dict[str, float] = {
+    "query_block": 0, "gathered_again": 0, "stops_early": 0, "ends_kept": 0, "key_gradient_bytes": 2, "logit_rows": 0,
+    "head_gradient_bytes": 0, "late_gradients": 0, "gate_again": 0, "inner_bytes": 0, "scatter_bytes": 0,
+}  # fmt: skip
+"""How published software does what a trainer may do in another way."""
 
 
 def work_of(model: ModelSpec, *, sequence: int, batch: int) -> Work:
@@ -224,6 +256,7 @@ def work_of(model: ModelSpec, *, sequence: int, batch: int) -> Work:
         "full_share": model.full_layers / model.layers,
         "tied": model.tied_head,
         "norms": model.norms_per_layer,
+        "query_key_norms": model.query_key_norms,
         "plain_experts": model.biases == "all" and model.experts > 0,
         "attention_matrices": model.attention_matrices,
         "layer_fixed": model.layer_parameters - model.experts * model.expert_parameters if experts else 0,

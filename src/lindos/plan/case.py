@@ -119,6 +119,11 @@ class Case:
         return 3 * per_token * work.sequence * work.batch
 
     @cached_property
+    def scored_pairs(self) -> Array:
+        """As `pairs`, with those that are computed and masked: attention goes through queries in blocks."""
+        return self.pairs + np.minimum(self.software.query_block, self.work.sequence) / 2
+
+    @cached_property
     def pairs(self) -> Array:
         """Tokens one token attends to, averaged over a sequence and the layers."""
         half = self.work.sequence / 2

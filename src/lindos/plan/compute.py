@@ -118,7 +118,7 @@ class Compute:
         """q·k, softmax and p·v: fused (FlashAttention), or through memory where the software is older."""
         case, work, layout = self.case, self.case.work, self.case.layout
         heads = work.heads / layout.tensor
-        flops = 2 * case.tokens * case.pairs * heads * (work.query_key_size + work.value_size)
+        flops = 2 * case.tokens * case.scored_pairs * heads * (work.query_key_size + work.value_size)
         peak = case.hardware.peak16 * self.clock
         share = by_generation(case, self.constants, "attention")
         share = share * np.where(case.hardware.ultra > 0, self.constants["attention_ultra"], 1.0)

@@ -16,6 +16,7 @@ import numpy as np
 
 from lindos.plan.arrays import Array, Mask
 from lindos.plan.case import Case
+from lindos.plan.stages import StageShare, stage_of
 
 GIB = float(1 << 30)
 KINDS = ("weights", "gradients", "optimizer", "activations", "buffers")
@@ -40,41 +41,11 @@ class Memory:
         return {kind: getattr(self, kind) for kind in KINDS}
 
 
-@dataclass(frozen=True)
-class _Stage:
-    """What lies on one pipeline stage."""
-
-    dense: Array
-    mixtures: Array
-    flight: Array
-    """Micro-batches whose activations are held at once."""
-    ends: Array
-    """Parameters of the embedding or the head, or both."""
-    logits: Array
-    """1 where this stage has the head."""
-
-
 def memory(case: Case) -> Memory:
     """Peak bytes allocated on the fullest rank of each case, before the framework's own share."""
-    first, last = (_stage_memory(case, stage) for stage in _stages(case))
+    first, last = (memory_of(case, stage_of(case, index)) for index in (0, case.layout.pipeline - 1))
     fuller = first.total >= last.total
     return Memory(**{k: np.where(fuller, getattr(first, k), getattr(last, k)) for k in KINDS})
-
-
-def _stages(case: Case) -> tuple[_Stage, _Stage]:
-    work, layout = case.work, case.layout
-    p, v = layout.pipeline, layout.virtual_stages
-    one = p == 1
-    layers = (case.dense_layers + case.trained_mixture) / p
-    dense = np.minimum(case.dense_layers, layers)
-    mixed = np.where(one, case.trained_mixture, np.minimum(case.trained_mixture, layers))
-    # Interleaving keeps more micro-batches in flight (Narayanan et al. 2021, section 2.2).
-    flight = np.minimum(np.where(v > 1, p * (1 + (p - 1) / (p * v)), p), np.maximum(case.micro_batches, 1))
-    ends = np.where(one, work.embedding_parameters, work.embedding_parameters / (2 - work.tied))
-    last_flight = np.where(v > 1, np.minimum(1 + (p - 1) / p, case.micro_batches), 1.0)
-    first = _Stage(dense, np.where(one, case.trained_mixture, layers - dense), flight, ends, one.astype(float))
-    last = _Stage(np.maximum(layers - mixed, 0), mixed, last_flight, ends, np.ones(1))
-    return first, last
 
 
 def gathered_whole(case: Case) -> Mask:
@@ -82,22 +53,39 @@ def gathered_whole(case: Case) -> Mask:
     return (case.layout.sharding == 3) & (case.layout.pipeline > 1)
 
 
-def _stage_memory(case: Case, stage: _Stage) -> Memory:
+def memory_of(case: Case, stage: StageShare) -> Memory:
+    """Peak bytes of a rank with this stage."""
     work, layout, software = case.work, case.layout, case.software
-    dense = stage.dense * work.dense_layer_parameters + stage.mixtures * work.layer_fixed + stage.ends
+    dense = stage.dense * work.dense_layer_parameters + stage.mixtures * work.layer_fixed + stage.ends(case)
     dense = dense / layout.tensor
     experts = stage.mixtures * work.experts * work.expert_parameters / (layout.expert * case.expert_split)
     sharded = dense / case.dense_shards + experts / case.expert_shards
     both = dense + experts
     streams = (layout.sharding == 3) & ~gathered_whole(case)
     # FSDP keeps its shard of the weights in fp32, which is the master copy at once,
-    weights = np.where(streams, 4.0 * sharded, 2.0 * both)
+    ends = stage.ends(case) / layout.tensor
+    weights = np.where(streams, 4.0 * sharded + 2.0 * software.ends_kept * ends, 2.0 * both)
     # and its gradients with it.
     each_gradient = np.where(layout.sharding == 3, 4.0, software.gradient_bytes)
     gradients = each_gradient * np.where((layout.sharding >= 2) & ~gathered_whole(case), sharded, both)
     optimizer = np.where(streams, 8.0, 12.0) * sharded
     each = stage.dense * kept_bytes(case, mixture=False) + stage.mixtures * kept_bytes(case, mixture=True)
-    return Memory(weights, gradients, optimizer, stage.flight * each + _working(case), _buffers(case, stage, streams))
+    activations = _flight(case, stage) * each + _working(case)
+    buffers = _buffers(case, stage, streams)
+    # When the ends' gradients leave, at last, there are no activations any more, nor gathered ends.
+    scattered = 2.0 + software.scatter_bytes - 2.0 * software.ends_kept
+    leaving = np.where(streams & (software.scatter_bytes > 0), scattered * ends, 0.0)
+    # With one micro-batch gradients and activations take each other's place.
+    none_yet = (software.late_gradients > 0) & (case.micro_batches <= 1)
+    first = activations + buffers + np.where(none_yet, 0.0, gradients)
+    buffers = np.maximum(first, leaving + gradients) - activations - gradients
+    return Memory(weights, gradients, optimizer, activations, np.maximum(buffers, 0.0))
+
+
+def _flight(case: Case, stage: StageShare) -> Array:
+    """Micro-batches in flight when most is held: where gradients come late, once the first one is back."""
+    after = np.maximum(case.micro_batches - 1 / case.layout.virtual_stages, 1.0)
+    return np.where(case.software.late_gradients > 0, np.minimum(stage.flight, after), stage.flight)
 
 
 def _sizes(case: Case) -> tuple[Array, Array, Array]:
@@ -115,15 +103,17 @@ def layer_bytes(case: Case, *, mixture: bool) -> Array:
     tokens, split = case.tokens, case.split_tokens
     heads = work.heads / layout.tensor
     queries, keys_values, output = _sizes(case)
-    norms = 2.0 * split * work.width * 4  # both residual inputs and both norms' outputs
+    norms = 2.0 * split * work.width * (work.norms + 2)  # what norms read, and what those before products give
     latents = 2 * (work.query_rank + work.kv_rank) + work.rope_size
     attention = 2.0 * tokens * (queries + keys_values + output + latents) + 4.0 * tokens * heads
+    normed = work.query_key_norms * (queries + work.kv_heads * work.head_size / layout.tensor)
     unfused = np.where(case.software.flash > 0, 0.0, 5.0 * tokens * work.sequence * heads)
-    inner = (work.ways_in + 1) * np.where(mixture, work.shared_width, work.dense_width) / layout.tensor
-    total = norms + attention + unfused + 2.0 * tokens * inner
+    kept = work.ways_in + 1 - case.software.gate_again
+    inner = kept * np.where(mixture, work.shared_width, work.dense_width) / layout.tensor
+    total = norms + attention + unfused + 2.0 * tokens * (inner + normed)
     if mixture:
         rows = case.expert_rows
-        routed = 2.0 * rows * ((work.ways_in + 1) * work.expert_width / case.expert_split + 2 * work.width)
+        routed = 2.0 * rows * (kept * work.expert_width / case.expert_split + 2 * work.width)
         total = total + routed + 8.0 * split * work.experts
     return total
 
@@ -153,13 +143,23 @@ def _working(case: Case) -> Array:
     return np.where(case.layout.recompute == 2, mixed, 0.0)
 
 
-def _buffers(case: Case, stage: _Stage, streams: Mask) -> Array:
+def _buffers(case: Case, stage: StageShare, streams: Mask) -> Array:
     """The largest thing that passes: logits and what the loss makes of them, or the embedding's gradient; and
     layers gathered by sharded weights."""
-    work, layout = case.work, case.layout
-    table = case.tokens * work.vocabulary / layout.tensor
-    logits = stage.logits * case.software.logit_bytes * table
-    embedding = 2.0 * work.vocabulary * work.width / layout.tensor
+    work, layout, software = case.work, case.layout, case.software
+    vocabulary = work.vocabulary / layout.tensor
+    rows = np.where(software.logit_rows > 0, np.minimum(software.logit_rows, case.tokens), case.tokens)
+    logits = stage.heads * vocabulary * (software.logit_bytes * rows + software.head_gradient_bytes * work.width)
+    embedding = 2.0 * vocabulary * work.width
     experts = work.experts * work.expert_parameters / (layout.expert * case.expert_split)
     layer = np.maximum(work.layer_fixed / layout.tensor + experts, work.dense_layer_parameters / layout.tensor)
-    return np.maximum(logits, embedding) + np.where(streams, 2 * 2.0 * layer, 0.0)
+    backward = embedding + software.inner_bytes * _inner(case) + np.where(streams, software.scatter_bytes * layer, 0.0)
+    return np.maximum(logits, backward) + np.where(streams, 2 * 2.0 * layer, 0.0)
+
+
+def _inner(case: Case) -> Array:
+    """Numbers inside the MLPs of one layer and micro-batch."""
+    work = case.work
+    dense = np.where(case.dense_layers > 0, work.dense_width, 0.0)
+    plain = np.maximum(dense, work.shared_width) / case.layout.tensor * case.tokens
+    return np.maximum(plain, case.expert_rows * work.expert_width / case.expert_split)

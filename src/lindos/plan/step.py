@@ -9,15 +9,16 @@ A stage is what one pipeline rank does with one micro-batch: its layers' compute
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from lindos.plan.arrays import Array
 from lindos.plan.case import Case
-from lindos.plan.compute import Compute
-from lindos.plan.memory import gathered_whole
+from lindos.plan.compute import BF16, Compute
 from lindos.plan.network import Network
+from lindos.plan.sharding import held_by, streams, weight_exchanges
+from lindos.plan.stages import StageShare, average_stage
 
 TODAY = 2026.6
 """The software date whose speed the constants describe: that of the newest replayed releases."""
@@ -41,58 +42,77 @@ class Step:
 def step(case: Case, constants: Mapping[str, float]) -> Step:
     """The time of one optimiser step of each case, in seconds by part."""
     compute, network = Compute(case, constants), Network(case, constants)
-    layout = case.layout
-    stage: dict[str, Array] = {}
-    mixtures, dense = case.trained_mixture / layout.pipeline, case.dense_layers / layout.pipeline
-    plain, mixed = compute.layer(mixture=False), compute.layer(mixture=True)
-
-    def both(kind: str) -> Array:
-        return dense * getattr(plain, kind) + mixtures * getattr(mixed, kind)
-
-    again = (layout.recompute == 2).astype(float)
-    lightly = (layout.recompute == 1).astype(float)
-    unfused = case.software.flash == 0
-    stage["products"] = both("products") * (1 + again + lightly * case.software.products_again) + both(
-        "products_backward"
-    )
-    stage["attention"] = both("attention") * (1 + again + lightly * unfused) + both("attention_backward")
-    stage["memory-bound"] = both("pointwise") * (1 + again + 0.5 * lightly) + both("pointwise_backward")
-    head = compute.head()
-    stage["head"] = _head_share(case, head[0] + head[1])
-    core = both("attention") + both("attention_backward")
-    stage |= _exchanges(case, constants, network, mixtures, dense, core)
-    running = sum(stage.values(), np.zeros(1))
-    stage["host"] = _host(case, constants, mixtures, dense, running)
-    parts = _pipeline(case, constants, network, stage)
-    parts["data parallel"] = _data_parallel(case, constants, network, stage)
+    share = average_stage(case)
+    once = stage(case, constants, compute, network, replace(share, heads=_slowest_head(case)))
+    once["host"] = _host(case, constants, share, sum(once.values(), np.zeros(1)))
+    parts = _pipeline(case, constants, network, once)
+    parts["data parallel"] = _data_parallel(case, constants, network, once)
     parts["optimizer"] = _optimizer(case, compute, constants)
     return Step(_with_losses(case, constants, parts))
 
 
-def _head_share(case: Case, head: Array) -> Array:
-    """The head's time as the slowest stage sees it: balanced away where it counts as layers, else the last stage's."""
+def stage(
+    case: Case, constants: Mapping[str, float], compute: Compute, network: Network, share: StageShare
+) -> dict[str, Array]:
+    """Seconds by part of one micro-batch, forward and back, on a rank with this share of the layers."""
+    layout = case.layout
+    plain, mixed = compute.layer(mixture=False), compute.layer(mixture=True)
+
+    def both(kind: str) -> Array:
+        return share.dense * getattr(plain, kind) + share.mixtures * getattr(mixed, kind)
+
+    again = (layout.recompute == 2).astype(float)
+    lightly = (layout.recompute == 1).astype(float)
+    unfused = case.software.flash == 0
+    parts: dict[str, Array] = {}
+    parts["products"] = both("products") * (1 + again + lightly * case.software.products_again) + both(
+        "products_backward"
+    )
+    parts["attention"] = both("attention") * (1 + again + lightly * unfused) + both("attention_backward")
+    parts["memory-bound"] = both("pointwise") * (1 + again + 0.5 * lightly) + both("pointwise_backward")
+    head = compute.head()
+    parts["head"] = share.heads * (head[0] + head[1])
+    core = both("attention") + both("attention_backward")
+    return parts | _exchanges(case, constants, network, share, core)
+
+
+def _slowest_head(case: Case) -> Array:
+    """How much of the head the slowest stage sees: balanced away where it counts as layers, else the last one's."""
     layout = case.layout
     uneven = (case.work.layers % (layout.pipeline * layout.virtual_stages)) != 0
-    balanced = (layout.ends_count > 0) | uneven
-    return np.where(balanced, head / layout.pipeline, head)
+    return np.where((layout.ends_count > 0) | uneven, 1 / layout.pipeline, 1.0)
 
 
 def _exchanges(
-    case: Case, c: Mapping[str, float], network: Network, mixtures: Array, dense: Array, core: Array
+    case: Case, c: Mapping[str, float], network: Network, share: StageShare, core: Array
 ) -> dict[str, Array]:
     """Exchanges within a stage, each as far as nothing hides it."""
-    layers = mixtures + dense
+    layers = share.mixtures + share.dense
     again = (case.layout.recompute == 2).astype(float)
-    # Four gathers and scatters of the residual stream forward, four backward; experts that lie whole need two of each.
-    count = 4 * dense + np.where(case.whole_experts, np.where(case.work.shared_width > 0, 4, 2), 4) * mixtures
     shown = np.where(case.software.tensor_overlap > 0, c["tensor_shown"], 1.0)
-    out = {"tensor parallel": network.tensor() * count * (2 + again) * shown}
-    keys = network.context() * layers
-    out["context parallel"] = _beside(keys * 2, core, c["context_shown"])
-    dispatch = network.exchange() * 2 * mixtures * (2 + again)
+    out = {"tensor parallel": network.tensor() * _tensor_exchanges(case, share) * shown}
+    # Keys and values forward; once more, and their gradients, on the way back.
+    keys = network.context() * layers * (2 + again + case.software.key_gradient_bytes / BF16)
+    out["context parallel"] = _beside(keys, core, c["context_shown"])
+    dispatch = network.exchange() * 2 * share.mixtures * (2 + again)
     hidden = np.where(case.software.dispatch_overlap > 0, c["exchange_shown"], 1.0)
     out["expert parallel"] = dispatch * hidden
     return out
+
+
+def _tensor_exchanges(case: Case, share: StageShare) -> Array:
+    """Gathers and scatters of the residual stream among tensor ranks, for one micro-batch there and back."""
+    work, software = case.work, case.software
+    again = (case.layout.recompute == 2).astype(float)
+    # Around attention one of each, around an MLP one of each; experts that lie whole need none.
+    branch = ~case.whole_experts | (work.shared_width > 0)
+    forward = 4 * share.dense + np.where(branch, 4, 2) * share.mixtures
+    inputs = 2 * share.dense + np.where(work.shared_width > 0, 2, 1) * share.mixtures
+    back = forward + np.where(again > 0, 0.0, software.gathered_again * inputs)
+    # What ends a layer is not computed again where nothing keeps it.
+    spared = software.stops_early * (work.norms <= 2) * (share.dense + branch * share.mixtures)
+    # The embedding's sum goes to the tokens' owners, the head gathers them; each once more on the way back.
+    return forward + back + again * (forward - spared) + 2 * (share.embeds + share.heads)
 
 
 def _beside(exchange: Array, compute: Array, shown: float) -> Array:
@@ -100,7 +120,7 @@ def _beside(exchange: Array, compute: Array, shown: float) -> Array:
     return np.maximum(exchange - compute, 0) + shown * np.minimum(exchange, compute)
 
 
-def _host(case: Case, c: Mapping[str, float], mixtures: Array, dense: Array, running: Array) -> Array:
+def _host(case: Case, c: Mapping[str, float], share: StageShare, running: Array) -> Array:
     """What the host's launches add: where they take longer than the accelerator, it waits.
 
     The two are never quite in step, so the larger is rounded off: the fourth-power mean of both.
@@ -109,7 +129,7 @@ def _host(case: Case, c: Mapping[str, float], mixtures: Array, dense: Array, run
     again = 1 + (case.layout.recompute == 2) / 3
     slow = np.exp(c["host_ageing"] * years)
     routed = c["host_mixture_layer"] * np.where(case.layout.expert > 1, 1.0, 0.8) * slow
-    each = dense * c["host_dense_layer"] + mixtures * routed
+    each = share.dense * c["host_dense_layer"] + share.mixtures * routed
     fixed = np.maximum(case.software.graphs, 0.7 * case.software.token_drop)
     each = each * again * (1 - fixed * (1 - c["graphs_left"]))
     return (running**4 + each**4) ** 0.25 - running
@@ -142,36 +162,19 @@ def _data_parallel(case: Case, c: Mapping[str, float], network: Network, stage: 
     """
     layout = case.layout
     once = sum(stage.values(), np.zeros(1))
-    full = (layout.sharding == 3) & ~gathered_whole(case)
-    ranks = np.where(full, layout.shards * layout.context, case.dense_copies)
-    stride = layout.tensor
-    expert_ranks = np.maximum(ranks * layout.tensor / (layout.expert * case.expert_split), 1.0)
-    expert_stride = layout.expert * case.expert_split
-
-    def share(bytes_each: Array | float) -> Array:
-        dense = network.data(case.dense_rank_parameters, ranks, stride, bytes_each)
-        return dense + network.data(case.expert_rank_parameters, expert_ranks, expert_stride, bytes_each)
-
-    gathers, scatters = share(2.0), share(case.software.gradient_bytes)
-    each_batch = _beside(2 * gathers + scatters, once, c["sharded_shown"])
-    early = np.maximum((2 * gathers + scatters) / c["early_gathers"] - once, 0)
+    fullest = replace(average_stage(case), embeds=np.ones(1), heads=(layout.pipeline == 1).astype(float))
+    shared = weight_exchanges(case, network, held_by(case, fullest))
+    whole = shared.gathers + shared.gathers_again + shared.scatters
+    each_batch = _beside(whole, once, c["sharded_shown"])
+    early = np.maximum(whole / c["early_gathers"] - once, 0)
     each_batch = np.where(case.software.gathering > 0, each_batch, early)
-    # Between replicas of a sharded model gradients are summed once a step.
-    both_ways, experts_within = 2 * case.software.gradient_bytes, case.expert_shards
-    outer = network.data(case.dense_rank_parameters / ranks, layout.replicas, ranks * stride, both_ways)
-    outer = outer + network.data(
-        case.expert_rank_parameters / experts_within,
-        np.maximum(case.expert_copies / experts_within, 1.0),
-        experts_within * expert_stride,
-        both_ways,
-    )
-    each_batch = each_batch * case.micro_batches + np.where(layout.replicas > 1, outer, 0.0)
     window = np.where(layout.virtual_stages > 1, once / layout.virtual_stages, once)
-    backward = _beside(np.where(layout.sharding == 0, 2, 1) * scatters, window * 2 / 3, c["reduced_shown"])
+    summed = np.where(layout.sharding == 0, 2, 1) * shared.scatters
     # Sharded gradients leave the rank after every backward pass.
-    backward = backward * np.where(layout.sharding == 2, np.maximum(case.micro_batches, 1), 1.0)
-    forward = np.where(layout.sharding == 0, 0.0, _beside(gathers, window / 3, c["reduced_shown"]))
-    return np.where(full, each_batch, backward + forward)
+    often = np.where(layout.sharding == 2, np.maximum(case.micro_batches, 1), 1.0)
+    backward = _beside(summed, window * 2 / 3, c["reduced_shown"]) * often
+    forward = np.where(layout.sharding == 0, 0.0, _beside(shared.gathers, window / 3, c["reduced_shown"]))
+    return np.where(streams(case), each_batch * case.micro_batches, backward + forward) + shared.sums
 
 
 def _optimizer(case: Case, compute: Compute, c: Mapping[str, float]) -> Array:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lindos.plan.arrays import BORROWED, Software, accelerator_of, hardware_of, layouts_of, work_of
+from lindos.plan.arrays import BORROWED, USUAL_WAYS, Software, accelerator_of, hardware_of, layouts_of, work_of
 from lindos.plan.case import Case
 from lindos.plan.choices import check_amounts, choices_for
 from lindos.plan.constants import Constants, shipped_constants
@@ -103,7 +103,8 @@ class TrainPlan(Spec):
 def tuned_software() -> Software:
     """Well-kept software of the date that the constants describe."""
     return Software.of(
-        {
+        USUAL_WAYS
+        | {
             "date": TODAY, "flash": 3, "gathering": 1, "compiled": 1, "graphs": 0.5, "dispatch_overlap": 1,
             "tensor_overlap": 1, "sequence_parallel": 1, "gradient_bytes": 4, "site": 1, "logit_bytes": 6,
             "products_again": 0, "fused_sort": 1, "token_drop": 0,

@@ -24,6 +24,7 @@ from torch.distributed.fsdp import FSDPModule
 from torch.distributed.pipelining import PipelineStage
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
+from lindos.model.lean_attention import Blocks
 from lindos.specs import Layout, ModelSpec, SpecError
 from lindos.train.observing import Exchanged, Observer
 from lindos.train.optimizer import Optimizer, state_kinds
@@ -35,6 +36,8 @@ from lindos.train.run_file import OptimizerSection, check_layout
 from lindos.train.stage import Purpose, Stage
 
 CPU = torch.device("cpu")
+BEFORE, UPPER, LEAVING, AFTER = "before", "passes", "last gradients leave", "optimizer"
+"""Phases of a step, each with a peak of its own: the lowest layer and the ends are the last to give gradients."""
 PURPOSE = Purpose(z_loss=1e-4, balance=0.01, router_z=1e-3)
 
 
@@ -49,10 +52,16 @@ class Rehearsed:
     """Exchanges by operation and group."""
     moved: dict[tuple[str, str], float]
     """Bytes of the same through the rank's link."""
-    memory: dict[str, float]
-    """Bytes by kind when most are held."""
+    peaks: dict[str, dict[str, float]]
+    """Bytes by kind when most are held, of every phase of the step: the largest of all is another one in a deeper
+    network than in a shallow one."""
     timeline: tuple[dict[str, int], ...] = ()
     """Bytes by kind after every event, of the largest rehearsal."""
+
+    @property
+    def memory(self) -> dict[str, float]:
+        """Bytes by kind when most are held."""
+        return max(self.peaks.values(), key=lambda held: sum(held.values()))
 
     @property
     def peak(self) -> float:
@@ -75,8 +84,10 @@ def rehearse(
     if 0 < spec.dense_layers < spec.layers:  # two kinds of layers: no line to follow
         return trace(spec, layout, sequence, optimizer, rank, rounds)
     few, many = _rounds(rounds, layout)
-    # Shorter networks are another matter: sharded weights of the next layer are gathered while this one computes.
-    depths = [3 * layout.virtual_stages, 4 * layout.virtual_stages]
+    # Where weights are gathered again and again, that of the next layer happens while this one computes: shorter
+    # networks are another matter.
+    one = 2 if layout.pipeline > 1 else 3
+    depths = [one * layout.virtual_stages, (one + 1) * layout.virtual_stages]
     if layers <= depths[1]:
         one, two = (trace(spec, layout, sequence, optimizer, rank, count) for count in (few, many))
         return _along(one, two, few, many, rounds)
@@ -159,7 +170,7 @@ def _along(one: Rehearsed, two: Rehearsed, at: int, then: int, to: int, *, memor
         flops=line(one.flops, two.flops),
         counts=line(one.counts, two.counts),
         moved=line(one.moved, two.moved),
-        memory=line(one.memory, two.memory) if memory else two.memory,
+        peaks={name: line(one.peaks[name], two.peaks[name]) if memory else two.peaks[name] for name in two.peaks},
         timeline=two.timeline,
     )
 
@@ -170,10 +181,10 @@ def trace(
     """One step of `rounds` micro-batches of the whole model, watched."""
     spec = spec.model_copy(update={"pad_token": None})  # whether a row is filled up is a question to its values
     with _nobody(layout.world, rank):
-        mesh, observer = Mesh(layout), Observer()
+        mesh, observer = Mesh(layout), Observer(phase=BEFORE)
         computing = Computing(CPU, _dtype(layout), known=_even, on_device=_dtype(layout) is torch.bfloat16, lean=True)
         stages, pieces = build_stages(spec, layout, mesh, PURPOSE, computing)
-        with FakeTensorMode(allow_non_fake_inputs=True), observer.watching():
+        with FakeTensorMode(allow_non_fake_inputs=True), observer.watching(), _largest_blocks(observer):
             for stage in stages:
                 stage.to_empty(device=CPU)
             weights = ShardedWeights(stages, pieces, mesh)
@@ -181,25 +192,26 @@ def trace(
             observer.tell("weights", weights.masters.values())
             observer.tell("optimizer", moves.state.values())
             observer.tell("gradients", weights.gradients.values())
-            observer.on_mark = partial(_tell_fsdp, observer, stages)
+            observer.on_mark = partial(_marked, observer, stages, layout.pipeline == 1)
             passes = passes_of(stages, layout, mesh, CPU, _dtype(layout), stage_type=_Unanswered)
             for stage in stages:
                 stage.begin(sequence, rounds)
+            observer.phase = UPPER
             passes(_micro_batches(layout, sequence, rounds), True)
+            observer.phase = AFTER
             weights.collect()
             observer.tell("gradients", weights.gradients.values())
             moves.step(0, 1.0, norm=1.0)
         names = group_names(mesh)
-        timeline = observer.timeline()
+        timeline, peaks = observer.timeline(), observer.peaks()
         del stages, weights, moves, passes
         gc.collect()
-    peak = max(timeline, key=lambda held: sum(held.values()))
     return Rehearsed(
         rank=rank,
         flops=dict(observer.flops),
         counts=by_name(observer.counts, names),
         moved=by_name(observer.moved, names),
-        memory=dict(peak),
+        peaks={name: dict(peak) for name, peak in peaks.items()},
         timeline=tuple(timeline),
     )
 
@@ -215,6 +227,24 @@ def _nobody(world: int, rank: int) -> Iterator[None]:
     finally:
         forget_groups()
         dist.destroy_process_group()
+
+
+@contextmanager
+def _largest_blocks(observer: Observer) -> Iterator[None]:
+    """Attention computes the block of queries that sees most, which counts for all of them."""
+
+    def chosen(blocks: list[slice], seen: list[int]) -> Iterator[slice]:
+        pairs = [(rows.stop - rows.start) * keys for rows, keys in zip(blocks, seen, strict=True)]
+        most = max(range(len(blocks)), key=pairs.__getitem__)
+        observer.times = sum(pairs) / pairs[most]
+        yield blocks[most]
+        observer.times = 1.0
+
+    before, Blocks.chosen = Blocks.chosen, chosen
+    try:
+        yield
+    finally:
+        Blocks.chosen = before
 
 
 class _Unanswered(PipelineStage):
@@ -246,7 +276,16 @@ def _micro_batches(layout: Layout, sequence: int, rounds: int) -> MicroBatches:
     return [(torch.zeros(layout.micro_batch, sequence + 1, dtype=torch.int64), None) for _ in range(rounds)]
 
 
-def _tell_fsdp(observer: Observer, stages: list[Stage], _mark: str) -> None:
+def _marked(observer: Observer, stages: list[Stage], straight: bool, mark: str) -> None:
+    """FSDP says what it is at: how far a backward pass has come, and what it holds meanwhile."""
+    if not straight:  # backward passes come between forward passes, and gradients leave when all are done
+        observer.phase = LEAVING if "post_backward_reduce" in mark else observer.phase
+    elif "pre_forward" in mark or "pre_backward" in mark:
+        observer.phase = LEAVING if mark == "FSDP::pre_backward (model.layers.0)" else UPPER
+    _tell_fsdp(observer, stages)
+
+
+def _tell_fsdp(observer: Observer, stages: list[Stage]) -> None:
     """Gathered weights, and gradients that wait to be reduced."""
     for stage in stages:
         for module in stage.modules():

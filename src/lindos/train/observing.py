@@ -38,6 +38,7 @@ class Event:
     bytes: int
     backward: bool
     """Whether a backward pass was running."""
+    phase: str
 
 
 @dataclass
@@ -52,6 +53,10 @@ class Observer:
     events: list[Event] = field(default_factory=list)
     kinds: dict[int, str] = field(default_factory=dict)
     """What storages are for, where somebody said it, by their numbers."""
+    times: float = 1.0
+    """How often what is watched now would happen: a rehearsal may do one of several like things."""
+    phase: str = ""
+    """What the code watched is at, for whoever wants to tell events apart."""
     on_mark: Callable[[str], object] = str
     """Called with the name of every stretch of code that PyTorch marks for its profiler."""
     _numbers: dict[int, int] = field(default_factory=dict)
@@ -78,6 +83,14 @@ class Observer:
                 kind = "activations" if kept else "buffers"
             held[kind] += event.bytes
             found.append(dict(held))
+        return found
+
+    def peaks(self) -> dict[str, dict[str, int]]:
+        """Bytes by kind when most are held, of every phase."""
+        found: dict[str, dict[str, int]] = {}
+        for event, held in zip(self.events, self.timeline(), strict=True):
+            if event.phase not in found or sum(held.values()) > sum(found[event.phase].values()):
+                found[event.phase] = held
         return found
 
     @contextmanager
@@ -115,7 +128,7 @@ class _Watching(TorchDispatchMode):
             return result  # what it does with its local parts is seen on its own
         formula = FLOPS.get(name)
         if formula is not None:
-            self.observer.flops[name.split(".")[1].strip("_")] += formula(*args)
+            self.observer.flops[name.split(".")[1].strip("_")] += round(formula(*args) * self.observer.times)
         if func.namespace == "c10d":
             self._exchange(name.split(".")[1], args)
         for tensor in tree_leaves(result):
@@ -156,7 +169,7 @@ class _Watching(TorchDispatchMode):
     def _note(self, number: int, size: int) -> None:
         if size:
             backward = torch._C._current_graph_task_id() != -1
-            self.observer.events.append(Event(number, size, backward))
+            self.observer.events.append(Event(number, size, backward, self.observer.phase))
 
 
 def _product(x: Tensor, w: Tensor, *_rest: Any) -> int:

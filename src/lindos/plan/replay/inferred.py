@@ -14,6 +14,7 @@ from typing import Any
 
 from lindos.plan.arrays import (
     BORROWED,
+    USUAL_WAYS,
     Hardware,
     Software,
     Work,
@@ -342,7 +343,8 @@ def _software(row: Row, layout: Layout, date: float) -> Software:
     fp32_gradients = "fp32 grad" in notes or (old and not sharded)
     overlap = "async" in notes or (row.publisher == "NVIDIA" and date >= 2023.5)
     return Software.of(
-        {
+        USUAL_WAYS
+        | {
             "date": date,
             "flash": _attention(row, date),
             "gathering": date >= 2022,

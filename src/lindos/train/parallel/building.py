@@ -115,7 +115,7 @@ def _cut(piece: Piece, layout: Layout, mesh: Mesh) -> Piece:
 
 def _connect(stage: Stage, layout: Layout, mesh: Mesh, computing: Computing) -> None:
     for block in stage.blocks():
-        share_products(block, mesh.tensor, experts=layout.expert == 1)
+        share_products(block, mesh.tensor, experts=layout.expert == 1, again=layout.recompute != "full")
         # Without an answer from the device rows are dealt out on the host, also where they go nowhere.
         unanswered = computing.known is not told and not computing.on_device
         if block.experts is not None and (layout.expert > 1 or unanswered):

@@ -55,12 +55,11 @@ class ExpertExchange:
         chosen = routing.chosen.shape[1]
         rows_RD = x_TD.index_select(0, journey.order_R // chosen)
         arrived_PD = exchange(rows_RD, journey.sent, journey.received, self.group)
-        made_PD = run_experts(
-            arrived_PD.index_select(0, journey.sorted_P), journey.groups, gate_LDF, up_LDF, down_LFD, activation
-        )
-        back_PD = torch.empty_like(made_PD).index_copy(0, journey.sorted_P, made_PD)
+        sorted_PD = _Permuted.apply(arrived_PD, journey.sorted_P, True)
+        made_PD = run_experts(sorted_PD, journey.groups, gate_LDF, up_LDF, down_LFD, activation)
+        back_PD = _Permuted.apply(made_PD, journey.sorted_P, False)
         home_RD = exchange(back_PD, journey.received, journey.sent, self.group)
-        y_RD = torch.empty_like(home_RD).index_copy(0, journey.order_R, home_RD)
+        y_RD = _Permuted.apply(home_RD, journey.order_R, False)
         gates_Tk1 = routing.gates.to(x_TD.dtype)[..., None]
         return (y_RD.unflatten(0, (-1, chosen)) * gates_Tk1).sum(1)
 
@@ -95,6 +94,24 @@ class ExpertExchange:
         if not self.on_device:
             return sorted_P, groups
         return sorted_P, torch.tensor(groups, device=device).cumsum(0, dtype=torch.int32)
+
+
+class _Permuted(torch.autograd.Function):
+    """Rows taken in the order that `order` says, or put where it says; the one is the other's way back."""
+
+    @staticmethod
+    def forward(ctx: Any, x_PD: Tensor, order_P: Tensor, take: bool) -> Tensor:
+        ctx.save_for_backward(order_P)
+        ctx.take = take
+        return _permuted(x_PD, order_P, take)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        return _permuted(grads[0], ctx.saved_tensors[0], not ctx.take), None, None
+
+
+def _permuted(x_PD: Tensor, order_P: Tensor, take: bool) -> Tensor:
+    return x_PD.index_select(0, order_P) if take else torch.empty_like(x_PD).index_copy_(0, order_P, x_PD)
 
 
 def run_experts(

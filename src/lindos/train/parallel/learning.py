@@ -117,7 +117,7 @@ class StraightPasses:
                 self.stage(tokens, tokens_BT=tokens, mask_BT=mask)
                 continue
             each = self.layout.sharding in ("gradients", "weights")
-            self.stage.set_is_last_backward(last)
+            self.stage.set_is_last_backward(last or each)  # else what was reduced stays until the next one's end
             self.stage.set_requires_gradient_sync(last or each)
             self.stage.set_requires_all_reduce(last)
             self.stage.set_reshard_after_backward(last or self.layout.sharding == "weights")

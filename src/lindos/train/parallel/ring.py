@@ -22,10 +22,11 @@ from lindos.model.lean_attention import (
     Scoring,
     attend_part,
     attend_part_backward,
-    by_head,
-    by_token,
     each_head,
     join_parts,
+    keys_by_head,
+    queries_by_head,
+    queries_by_token,
     row_products,
 )
 from lindos.train.parallel.mesh import Group
@@ -63,25 +64,27 @@ class RingAttention:
     ) -> Tensor:
         """As `attention`, of this rank's part of the sequence; `key_mask_BS` is about the whole sequence."""
         batch, kv_heads = len(q_BTHC), k_BTKC.shape[2]
-        q_NGTC, k_NTC, v_NTC = by_head(q_BTHC, k_BTKC, v_BTKC)
         scoring = Scoring(
             multiplier, softcap, each_head(first_key_BT, batch, kv_heads), each_head(temperature_BT, batch, kv_heads)
         )
         mask_NS = each_head(key_mask_BS, batch, kv_heads)
-        return by_token(_Ring.apply(q_NGTC, torch.stack((k_NTC, v_NTC)), mask_NS, scoring, self.group), batch)
+        kv_2NTC = torch.stack((keys_by_head(k_BTKC), keys_by_head(v_BTKC)))
+        return _Ring.apply(q_BTHC, kv_2NTC, mask_NS, scoring, self.group)
 
 
 class _Ring(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, q_NGTC: Tensor, kv_2NTC: Tensor, mask_NS: Tensor | None, scoring: Scoring, group: Group
+        ctx: Any, q_BTHC: Tensor, kv_2NTC: Tensor, mask_NS: Tensor | None, scoring: Scoring, group: Group
     ) -> Tensor:
+        batch = len(q_BTHC)
+        q_NGTC = queries_by_head(q_BTHC, kv_2NTC.shape[1] // batch)
         pairs = _Pairs(q_NGTC.shape[2], group, mask_NS)
         outs: list[Tensor | None] = [None, None]
         norms: list[Tensor | None] = [None, None]
         passing = kv_2NTC
         for step in range(group.size):
-            arriving = None if step == group.size - 1 else _Passing(passing, group)
+            arriving = None if step == group.size - 1 else _Passing(passing, group, forward=True)
             for half, start, keys in pairs.of(passing, (group.index - step) % group.size):
                 rows = pairs.rows(half)
                 out, norm = attend_part(q_NGTC[:, :, rows], start, keys, scoring.rows(rows))
@@ -92,23 +95,27 @@ class _Ring(torch.autograd.Function):
             if arriving is not None:
                 passing = arriving.wait()
         out_NGTC = torch.cat([each for each in outs if each is not None], 2).to(q_NGTC.dtype)
+        out_BTHC = queries_by_token(out_NGTC, batch).contiguous()
         norms_NGT = torch.cat([each for each in norms if each is not None], 2)
-        ctx.save_for_backward(q_NGTC, kv_2NTC, out_NGTC, norms_NGT)
+        # The keys that came last are kept: from there they go back, and their gradients with them, which are home when
+        # they are complete.
+        ctx.save_for_backward(q_BTHC, passing, out_BTHC, norms_NGT)
         ctx.pairs, ctx.scoring, ctx.group = pairs, scoring, group
-        return out_NGTC
+        return out_BTHC
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        q_NGTC, kv_2NTC, out_NGTC, norms_NGT = ctx.saved_tensors
+        q_BTHC, passing, out_BTHC, norms_NGT = ctx.saved_tensors
+        batch, kv_heads = len(q_BTHC), passing.shape[1] // len(q_BTHC)
+        q_NGTC, out_NGTC, dout_NGTC = (queries_by_head(x, kv_heads) for x in (q_BTHC, out_BTHC, grads[0]))
         pairs, scoring, group = ctx.pairs, ctx.scoring, ctx.group
-        dout_NGTC, wide = grads[0], wide_dtype(q_NGTC)
+        wide = wide_dtype(q_NGTC)
         delta_NGT = row_products(dout_NGTC, out_NGTC)
         dq_NGTC = torch.zeros(q_NGTC.shape, dtype=wide, device=q_NGTC.device)
-        passing = kv_2NTC
-        gradient = torch.zeros(kv_2NTC.shape, dtype=wide, device=kv_2NTC.device)
+        gradient = torch.zeros(passing.shape, dtype=wide, device=passing.device)
         for step in range(group.size):
-            arriving = None if step == group.size - 1 else _Passing(passing, group)
-            for half, start, keys in pairs.of(passing, (group.index - step) % group.size):
+            arriving = None if step == group.size - 1 else _Passing(passing, group, forward=False)
+            for half, start, keys in pairs.of(passing, (group.index + 1 + step) % group.size):
                 rows, stretch = pairs.rows(half), pairs.stretch_of(keys)
                 into = PartGradients(dq_NGTC[:, :, rows], gradient[0][:, stretch], gradient[1][:, stretch])
                 attend_part_backward(
@@ -117,8 +124,8 @@ class _Ring(torch.autograd.Function):
                 )  # fmt: skip
             if arriving is not None:
                 passing = arriving.wait()
-            gradient = _Passing(gradient, group).wait()  # after the last step it is home
-        return dq_NGTC.to(q_NGTC.dtype), gradient.to(kv_2NTC.dtype), None, None, None
+                gradient = _Passing(gradient, group, forward=False).wait()
+        return queries_by_token(dq_NGTC.to(q_NGTC.dtype), batch), gradient.to(passing.dtype), None, None, None
 
 
 class _Pairs:
@@ -151,12 +158,13 @@ class _Pairs:
 
 
 class _Passing:
-    """A tensor on its way to the next rank of the ring, and one from the rank before on its way here."""
+    """A tensor on its way to the next rank of the ring, and one from the rank before on its way here; or back."""
 
-    def __init__(self, sent: Tensor, group: Group) -> None:
+    def __init__(self, sent: Tensor, group: Group, *, forward: bool) -> None:
         self.sent, self.received = sent.contiguous(), torch.empty_like(sent)
-        following = group.ranks[(group.index + 1) % group.size]
-        before = group.ranks[(group.index - 1) % group.size]
+        way = 1 if forward else -1
+        following = group.ranks[(group.index + way) % group.size]
+        before = group.ranks[(group.index - way) % group.size]
         self.work = dist.batch_isend_irecv(
             [
                 dist.P2POp(dist.isend, self.sent, following, group.handle),

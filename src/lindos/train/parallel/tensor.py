@@ -9,16 +9,18 @@ Letters: B batch, T tokens, D width, V vocabulary, R rows of a chunk.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from lindos.model import Routing, Transformer
 from lindos.model.elementwise import wide_dtype
 from lindos.model.transformer import Block
-from lindos.train.parallel.collectives import gather, gathered, scatter_sum
+from lindos.train.parallel.collectives import gather, gathered, gathered_again, scatter_sum
 from lindos.train.parallel.mesh import Group
 from lindos.train.parallel.pieces import Piece
 
@@ -36,45 +38,45 @@ def tensor_rule(piece: Piece, group: Group) -> Piece:
     return piece.cut(len(piece.shape) - (1 if leaf in _COLUMNS else 2), group)
 
 
-def share_products(block: Block, group: Group, *, experts: bool) -> None:
+def share_products(block: Block, group: Group, *, experts: bool, again: bool) -> None:
     """Have a block's products exchange what tensor ranks need of each other.
 
-    `experts` says whether the experts' width is divided too; where they lie whole on their ranks it is not.
+    `experts` says whether the experts' width is divided too; where they lie whole on their ranks it is not. `again`:
+    what is gathered is gathered again in the backward pass, not kept.
     """
     if group.size == 1:
         return
-
-    _around(block.attention, group, 1)
+    block.attention.forward = _Shared(block.attention.forward, group, 1, again)  # type: ignore[method-assign]
     if block.experts is None or experts:
-        block.mixture = _SharedMixture(block.mixture, group)  # type: ignore[method-assign]
+        block.mixture = _SharedMixture(block.mixture, group, again)  # type: ignore[method-assign]
     elif block.shared is not None:
-        _around(block.shared, group, 0)
+        block.shared.forward = _Shared(block.shared.forward, group, 0, again)  # type: ignore[method-assign]
 
 
-def _around(module: nn.Module, group: Group, dim: int) -> None:
-    """Gather what a module reads, and scatter the sum of what the ranks make of it."""
+class _Shared:
+    """A module's forward pass that gathers what it reads, and scatters the sum of what the ranks make of it."""
 
-    def before(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-        return gather(inputs[0], group, dim), *inputs[1:]
+    def __init__(self, forward: Callable[..., Tensor], group: Group, dim: int, again: bool) -> None:
+        self.forward, self.group, self.dim, self.again = forward, group, dim, again
 
-    def after(_module: nn.Module, _inputs: tuple[Any, ...], output: Any) -> Tensor:
-        return scatter_sum(output, group, dim)
-
-    module.register_forward_pre_hook(before)
-    module.register_forward_hook(after)
+    def __call__(self, x: Tensor, *others: Any) -> Tensor:
+        whole = gather(x, self.group, self.dim)
+        with gathered_again(x, whole, self.group, self.dim) if self.again else nullcontext():
+            made = self.forward(whole, *others)
+        return scatter_sum(made, self.group, self.dim)
 
 
 class _SharedMixture:
     """A block's experts and shared branch on all tokens of the group, each rank with its part of their width."""
 
-    def __init__(self, mixture: Any, group: Group) -> None:
-        self.mixture, self.group = mixture, group
+    def __init__(self, mixture: Callable[..., Tensor], group: Group, again: bool) -> None:
+        self.mixture, self.group = _Shared(mixture, group, 0, again), group
 
     def __call__(self, x_TD: Tensor, routing: Routing | None) -> Tensor:
         if routing is not None:
             gates_Tk, chosen_Tk = gather(routing.gates, self.group, 0), gathered(routing.chosen, self.group, 0)
             routing = routing._replace(gates=gates_Tk, chosen=chosen_Tk)
-        return scatter_sum(self.mixture(gather(x_TD, self.group, 0), routing), self.group, 0)
+        return self.mixture(x_TD, routing)
 
 
 class SharedEmbedding:
