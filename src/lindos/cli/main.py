@@ -30,6 +30,8 @@ VERBS = {
     "train": "Train a model as a run file says.",
     "evaluate": "Measure a model, and write its card.",
 }
+BELOW: dict[tuple[str, ...], str] = {("train", "plot"): "train_plot"}
+"""Verbs under one that also has a command of its own: two words, and the file. A run file called plot is ./plot."""
 
 
 class Verbs(TyperGroup):
@@ -39,9 +41,10 @@ class Verbs(TyperGroup):
         return list(VERBS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if cmd_name not in VERBS:
+        file = BELOW.get(tuple(cmd_name.split(" "))) or (cmd_name if cmd_name in VERBS else None)
+        if file is None:
             return None
-        module: Any = importlib.import_module(f"lindos.cli.{cmd_name}")
+        module: Any = importlib.import_module(f"lindos.cli.{file}")
         if hasattr(module, "app"):
             command = typer.main.get_command(module.app)
         else:
@@ -52,6 +55,8 @@ class Verbs(TyperGroup):
         return command
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if tuple(args[:2]) in BELOW:
+            return super().resolve_command(ctx, [" ".join(args[:2]), *args[2:]])
         if args and args[0] not in VERBS and not args[0].startswith("-"):
             close = nearest(args[0], VERBS)
             hint = f"; did you mean '{close}'?" if close else f" (known: {', '.join(VERBS)})"

@@ -57,6 +57,8 @@ def command(
     of threads, same versions). At the end of every leg the weights stand in OUT/model, ready for `lindos chat`,
     `lindos evaluate` and `lindos convert`. A run file with a [layout] runs on many processes, which PyTorch's torchrun
     starts: torchrun --nproc-per-node 8 -m lindos train RUN.toml --resume
+
+    `lindos train plot DIR` draws how a run went: losses, balance, speed, and where its time went.
     """
     from lindos.train import RunFile, Trainer
     from lindos.train.machine import joined

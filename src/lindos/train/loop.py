@@ -28,6 +28,7 @@ from lindos.train.run_file import RunFile, learning_rate
 from lindos.train.sample import sample_text
 from lindos.train.saving import Saver, held
 from lindos.train.step import StepResult, purpose_of
+from lindos.train.tensorboard import board_of
 from lindos.train.worker import Worker, make_worker, start_spec, whole_shapes
 
 MOST_SKIPS = 5
@@ -83,7 +84,8 @@ class Trainer:
         self.held_out = self._held_out_batches()
         # Its own exchanges: those of a writer in the background must not mix with the training's.
         self.saver = Saver(self.checkpoints, run.checkpoint.keep, Ranks.all(), background=run.checkpoint.background)
-        self.journal = Journal(folder / "metrics.jsonl", self.console, writes=self.ranks.first)
+        board = board_of(run.log, folder) if self.ranks.first else None
+        self.journal = Journal(folder / "metrics.jsonl", self.console, writes=self.ranks.first, board=board)
         self.origin = origin_of(run, self.data, self.plan)
         with ExitStack() as lock:  # before anything there is renamed or rewound: another run may be at it
             self.ranks.together(lambda: lock.enter_context(held(folder)) if self.ranks.first else None)
@@ -203,7 +205,13 @@ class Trainer:
         before = self._catch_signals()
         try:
             with held(self.folder) if self.ranks.first else nullcontext():
-                self._steps(last, until)
+                try:
+                    self._steps(last, until)
+                except BaseException:
+                    self.journal.end(self.step, "error")
+                    raise
+                done = self.step >= self.run.schedule.steps
+                self.journal.end(self.step, "schedule" if done else "signal" if self._stopping else "leg")
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)

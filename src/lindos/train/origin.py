@@ -15,6 +15,7 @@ MAY_CHANGE = (
     "evaluate",
     "sample",
     "checkpoint",
+    "log",
     "machine",
     "data.path",
     "data.micro_batch",

@@ -113,6 +113,11 @@ class MachineSection(Spec):
     """Fuse element-wise chains with torch.compile; wants a C++ compiler."""
 
 
+class LogSection(Spec):
+    tensorboard: bool = False
+    """Write losses, rates and evaluations for TensorBoard, too, into the run's folder; wants lindos[tensorboard]."""
+
+
 class RunFile(Spec):
     """One run. `RunFile.load` reads it; unknown keys are errors with the nearest name."""
 
@@ -132,6 +137,7 @@ class RunFile(Spec):
     evaluate: EvaluateSection = EvaluateSection()
     sample: SampleSection = SampleSection()
     checkpoint: CheckpointSection = CheckpointSection()
+    log: LogSection = LogSection()
     machine: MachineSection = MachineSection()
     layout: Layout = Layout()
     """How the work is spread over processes; `micro_batch` and the number format stand in `data` and `machine`."""
