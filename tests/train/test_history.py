@@ -205,7 +205,8 @@ def test_a_mangled_journal_is_read_as_far_as_it_makes_sense(tmp_path, data):
         try:
             history = read_history(Path(folder))
         except SpecError:
-            assert not any(line["kind"] == "step" and line.get("step") in range(4) for line in Journal.read(path))
+            steps = [line.get("step") for line in Journal.read(path) if line["kind"] == "step"]
+            assert not any(type(step) is int and step in range(4) for step in steps)
             return
         assert len(history.step) == len(set(history.step.tolist()))
         assert all(len(curve) == len(history.step) for curve in history.curves.values())

@@ -207,15 +207,44 @@ def prune(folder: Path, keep: int) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def newest_checkpoint(folder: Path, ranks: Ranks | None = None) -> tuple[Checkpoint | None, list[str]]:
+def mark_damaged(folder: Path, newest: Checkpoint) -> None:
+    """Rename what was passed over for an older checkpoint, or it would pass for the newest one for ever."""
+    for path in _after(folder, newest):
+        path.rename(free_name(path.with_name(f"damaged-{path.name}")))
+
+
+def remove_after(folder: Path, last: Checkpoint) -> None:
+    """Remove the checkpoints of a way that is not gone: they would pass for newer ones than those of the new way."""
+    for path in _after(folder, last):
+        shutil.rmtree(path)
+
+
+def _after(folder: Path, checkpoint: Checkpoint) -> list[Path]:
+    return [path for path in sorted(folder.glob("step-*")) if path.name > checkpoint.path.name]
+
+
+def free_name(folder: Path) -> Path:
+    """A name like that of `folder` that nothing has yet."""
+    number = 1
+    while (found := folder.with_name(f"{folder.name}-{number}")).exists():
+        number += 1
+    return found
+
+
+def newest_checkpoint(
+    folder: Path, ranks: Ranks | None = None, *, until: int | None = None
+) -> tuple[Checkpoint | None, list[str]]:
     """The newest checkpoint whose checksums hold, and why newer ones were passed over; the same on all ranks.
 
+    With `until` none of a later step.
     The files of one are verified by all ranks together, each some of them.
     """
     ranks = ranks or Ranks()
     passed: list[str] = []
     for name in ranks.share([path.name for path in sorted(folder.glob("step-*"), reverse=True)]):
         path = folder / name
+        if until is not None and name > f"step-{until:08d}":
+            continue
         try:
             meta = ranks.together(lambda path=path: _verified_meta(path, ranks))
             return Checkpoint(path, meta), passed

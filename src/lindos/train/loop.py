@@ -10,7 +10,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import torch
 from rich.console import Console
 from rich.markup import escape
 
@@ -18,7 +17,10 @@ from lindos.data import Batch, BatchPlan, TokenDataset
 from lindos.model import Transformer
 from lindos.model.formats import require_replaceable, save_model
 from lindos.specs import LindosError, SpecError
-from lindos.train.checkpoint import Checkpoint, newest_checkpoint, whole_parts
+from lindos.train.checkpoint import Checkpoint, free_name, mark_damaged, newest_checkpoint, remove_after
+from lindos.train.detours import MOST as MOST_DETOURS
+from lindos.train.detours import Detours
+from lindos.train.export import model_of
 from lindos.train.journal import Journal
 from lindos.train.machine import local_processes, prepare_platform
 from lindos.train.optimizer import Optimizer, state_kinds
@@ -29,6 +31,8 @@ from lindos.train.sample import sample_text
 from lindos.train.saving import Saver, held
 from lindos.train.step import StepResult, purpose_of
 from lindos.train.tensorboard import board_of
+from lindos.train.watch.spikes import Spikes
+from lindos.train.watch.watch import Watch
 from lindos.train.worker import Worker, make_worker, start_spec, whole_shapes
 
 MOST_SKIPS = 5
@@ -86,6 +90,9 @@ class Trainer:
         self.saver = Saver(self.checkpoints, run.checkpoint.keep, Ranks.all(), background=run.checkpoint.background)
         board = board_of(run.log, folder) if self.ranks.first else None
         self.journal = Journal(folder / "metrics.jsonl", self.console, writes=self.ranks.first, board=board)
+        alike = run.layout.stage_ranks
+        self.watch = Watch(run.watch, self.ranks, self.journal, self.console, alike=alike, step=lambda: self.step)
+        self.detours = Detours()
         self.origin = origin_of(run, self.data, self.plan)
         with ExitStack() as lock:  # before anything there is renamed or rewound: another run may be at it
             self.ranks.together(lambda: lock.enter_context(held(folder)) if self.ranks.first else None)
@@ -170,21 +177,21 @@ class Trainer:
                 *(f"state.{name}.{kind}" for kind in state_kinds(name, len(shape), self.run.optimizer)),
             )
         )
-        checkpoint.restore(self.optimizer.parts())
-        self.step, self._skips = checkpoint.step, checkpoint.meta.get("skips", 0)
-        self.ranks.together(lambda: self._mark_damaged(checkpoint) if self.ranks.first else None)
+        self._take(checkpoint)
+        self.ranks.together(lambda: mark_damaged(self.checkpoints, checkpoint) if self.ranks.first else None)
         self._tell_changes(checkpoint.meta["environment"])
 
+    def _take(self, checkpoint: Checkpoint) -> None:
+        """Go on from there."""
+        meta = checkpoint.meta
+        checkpoint.restore(self.optimizer.parts())
+        self.step, self._skips, self.detours = checkpoint.step, meta.get("skips", 0), Detours.of(meta)
+        self.watch.spikes = Spikes(self.run.watch.spike, meta.get("recent"))
+
     def _put_aside(self) -> Path:
-        aside = self.ranks.share(_free_name(self.folder.with_name(f"{self.folder.name}.before")))
+        aside = self.ranks.share(free_name(self.folder.with_name(f"{self.folder.name}.before")))
         self.ranks.together(lambda: self.folder.rename(aside) if self.ranks.first else None)
         return aside
-
-    def _mark_damaged(self, checkpoint: Checkpoint) -> None:
-        """What was passed over would pass for the newest one for ever."""
-        for path in sorted(self.checkpoints.glob("step-*")):
-            if path.name > checkpoint.path.name:
-                path.rename(_free_name(path.with_name(f"damaged-{path.name}")))
 
     def _tell_changes(self, before: dict[str, Any]) -> None:
         now = self.platform.environment()
@@ -204,7 +211,7 @@ class Trainer:
         until = math.inf if minutes is None else time.monotonic() + 60 * minutes
         before = self._catch_signals()
         try:
-            with held(self.folder) if self.ranks.first else nullcontext():
+            with held(self.folder) if self.ranks.first else nullcontext(), self.watch.running():
                 try:
                     self._steps(last, until)
                 except BaseException:
@@ -220,7 +227,8 @@ class Trainer:
     def _steps(self, last: int, until: float) -> None:
         saved = self.step
         while self.step < last and not self.ranks.any(self._stopping or time.monotonic() >= until):
-            self._one_step()
+            if not self._one_step():
+                continue
             if self.step % self.run.evaluate.every == 0 or self.step == self.run.schedule.steps:
                 self._evaluate()
             if self.step % self.run.sample.every == 0:
@@ -232,34 +240,81 @@ class Trainer:
             self._save()
         self.saver.wait()
 
-    def _one_step(self) -> None:
+    def _one_step(self) -> bool:
+        """Whether the run is a step further."""
         began = time.perf_counter()
+        self.watch.begin()
         worker, rows = self.worker, self.run.data.micro_batch
-        batch = self.plan.batch(self.step, rank=worker.data_index, world=worker.data_ranks, together=rows)
+        at = self.step + self.detours.shift
+        batch = self.plan.batch(at, rank=worker.data_index, world=worker.data_ranks, together=rows)
         result = worker.learner.learn(batch)
         norm = float(self.master.norm())
         if not math.isfinite(norm):
-            self._skip()
-            return
+            self._skip_unfinite()
+            return True
+        spike = self.ranks.share(self.watch.spikes.seen(result.loss, norm)) if self.run.watch.spike else ""
+        if spike and self.run.watch.on_spike == "rewind":
+            return self._go_back(spike)
+        if spike and self.run.watch.on_spike == "skip":
+            self.watch.tell("spike", f"{spike}; skipped")
+            self._skip([])
+            return True
+        if spike:
+            self.watch.tell("spike", spike)
+            self.watch.spikes.accept(result.loss, norm)
         rate = learning_rate(self.run.schedule, self.step)
         self.optimizer.step(self.step, rate, norm=norm)
         self._skips = 0
-        self._log(result, norm, rate, time.perf_counter() - began)
+        seconds = time.perf_counter() - began
+        self._log(result, norm, rate, seconds)
+        self.watch.end(seconds)
         self.step += 1
+        return True
 
-    def _skip(self) -> None:
+    def _go_back(self, spike: str) -> bool:
+        """To a checkpoint before a spike, and on with other batches; where there is none, the step is skipped."""
+        self.saver.wait()
+        if self.detours.tries_from(self.step) > MOST_DETOURS:
+            raise TrainingError(
+                f"step {self.step}: {spike}; the run has gone back {MOST_DETOURS} times from there. Lower "
+                "optimizer.lr, raise watch.spike or set watch.on_spike to skip, and go on with --resume"
+            )
+        checkpoint, _ = newest_checkpoint(self.checkpoints, self.ranks, until=self.detours.latest(self.step))
+        if checkpoint is None:
+            self.watch.tell("spike", f"{spike}; there is no checkpoint to go back to, the step is skipped")
+            self._skip([])
+            return True
+        left, detours = self.step, self.detours.after(self.step, checkpoint.step)
+        self.watch.tell("spike", f"{spike}; back to step {checkpoint.step}, and on with the batches after this one")
+        self.master.clear()
+        self._take(checkpoint)
+        self.detours = detours
+        self.master.publish()
+        self.ranks.together(lambda: self._forget_after(checkpoint) if self.ranks.first else None)
+        self.journal.write("rewind", step=left, to=checkpoint.step, shift=self.detours.shift)
+        return False
+
+    def _forget_after(self, checkpoint: Checkpoint) -> None:
+        remove_after(self.checkpoints, checkpoint)
+        self.journal.rewind(checkpoint.step)
+
+    def _skip_unfinite(self) -> None:
         found = self.ranks.gather(self.master.not_finite())
         names = [self._named(rank, name) for rank, tensors in enumerate(found) for name in tensors]
-        self.journal.write("skip", step=self.step, tensors=names)
         self.console.print(f"[yellow]step {self.step}: gradient not finite in {', '.join(names[:3])}; skipped[/yellow]")
-        self.master.clear()
-        self._skips += 1
-        self.step += 1
+        self._skip(names)
         if self._skips >= MOST_SKIPS:
             raise TrainingError(
                 f"{MOST_SKIPS} steps in a row had no finite gradient (last in {', '.join(names[:1])}); lower "
                 "optimizer.lr and optimizer.matrix_lr in the run file and go on from the last checkpoint with --resume"
             )
+
+    def _skip(self, names: list[str]) -> None:
+        """Leave this step's gradient out; `names` are the tensors in which it is not finite."""
+        self.journal.write("skip", step=self.step, tensors=names)
+        self.master.clear()
+        self._skips += 1
+        self.step += 1
 
     def _named(self, rank: int, name: str) -> str:
         return name if self.ranks.size == 1 else f"{name} of rank {rank}"
@@ -303,10 +358,14 @@ class Trainer:
         meta = {
             **self.origin,
             "skips": self._skips,
+            "detours": self.detours.model_dump(),
+            "recent": self.watch.spikes.recent,
             "environment": self.platform.environment(),
             "layout": self.run.layout.model_dump(mode="json"),
         }
+        before = self.saver.held_up
         self.saver.save(self.step, self.optimizer.parts(), meta)
+        self.journal.write("checkpoint", step=self.step, seconds_held_up=self.saver.held_up - before)
 
     def export(self, folder: Path) -> None:
         """Write the weights as a model directory with the data's tokenizer; the one of an earlier leg is replaced.
@@ -316,21 +375,9 @@ class Trainer:
         self.ranks.together(lambda: self._export(folder) if self.ranks.first else None)
 
     def _export(self, folder: Path) -> None:
-        model = self.worker.model or self._whole_model()
+        newest = self.checkpoints / f"step-{self.step:08d}"
+        model = self.worker.model or model_of(newest, self.run.spec, self.platform.dtype)
         save_model(model, folder, tokenizer=Path(self.run.data.path), replace=True)
-
-    def _whole_model(self) -> Transformer:
-        path = self.checkpoints / f"step-{self.step:08d}"
-        if not path.is_dir():
-            raise TrainingError(f"{path}: no checkpoint of this step to take the weights from; nothing is exported")
-        checkpoint = Checkpoint(path, {"step": self.step})
-        model = Transformer(self.run.spec, dtype=self.platform.dtype)
-        with torch.no_grad():
-            for name, parameter in model.named_parameters():
-                whole = torch.empty(parameter.shape)
-                checkpoint.restore(whole_parts([(f"master.{name}", whole)]))
-                parameter.copy_(whole)
-        return model
 
     def _catch_signals(self) -> dict[signal.Signals, Any]:
         def stop(_signal: int, _frame: FrameType | None) -> None:
@@ -338,11 +385,3 @@ class Trainer:
             self.console.print("stopping after this step, with a checkpoint ...")
 
         return {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-
-
-def _free_name(folder: Path) -> Path:
-    """A name like that of `folder` that nothing has yet."""
-    number = 1
-    while (found := folder.with_name(f"{folder.name}-{number}")).exists():
-        number += 1
-    return found

@@ -16,6 +16,7 @@ MAY_CHANGE = (
     "sample",
     "checkpoint",
     "log",
+    "watch",
     "machine",
     "data.path",
     "data.micro_batch",

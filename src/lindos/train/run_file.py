@@ -113,6 +113,20 @@ class MachineSection(Spec):
     """Fuse element-wise chains with torch.compile; wants a C++ compiler."""
 
 
+class WatchSection(Spec):
+    hang: Annotated[float, Field(ge=0)] = 600.0
+    """Seconds that a rank waits for others in one exchange before it says for whom, and ends; 0: for ever."""
+    slow: Annotated[float, Field(ge=0)] = 1.5
+    """A rank whose own work takes so many times as long as that of its like is told of; 0: none is."""
+    slow_every: Count = 50
+    """Steps between looks for slow ranks."""
+    spike: Annotated[float, Field(ge=0)] = 0.0
+    """A loss or gradient norm so many robust standard deviations above those of the last steps is a spike (8, say);
+    0: none is."""
+    on_spike: Literal["tell", "skip", "rewind"] = "tell"
+    """tell: go on; skip: leave the step's gradient out; rewind: go back to a checkpoint, and on with other batches."""
+
+
 class LogSection(Spec):
     tensorboard: bool = False
     """Write losses, rates and evaluations for TensorBoard, too, into the run's folder; wants lindos[tensorboard]."""
@@ -138,6 +152,7 @@ class RunFile(Spec):
     sample: SampleSection = SampleSection()
     checkpoint: CheckpointSection = CheckpointSection()
     log: LogSection = LogSection()
+    watch: WatchSection = WatchSection()
     machine: MachineSection = MachineSection()
     layout: Layout = Layout()
     """How the work is spread over processes; `micro_batch` and the number format stand in `data` and `machine`."""
