@@ -83,8 +83,17 @@ def _document(run: History) -> dict[str, Any]:
         "legs": [_leg(leg) for leg in run.legs],
         "goodput": account and _known(account.goodput),
         "goodput_without_pauses": account and _known(account.goodput_running),
+        "goodput_by_formula": _by_formula(run),
         "seconds": account and {**account.parts, "total": account.total},
     }
+
+
+def _by_formula(run: History) -> float | None:
+    """What the planner's closed form gives for the faults that the run met."""
+    from lindos.plan.goodput import training_share
+
+    met = run.rates
+    return None if met is None else training_share(met.rate, met.restart, met.interval, met.stall)
 
 
 def _leg(leg: Leg) -> dict[str, Any]:
@@ -144,6 +153,7 @@ def _rows(run: History) -> dict[str, str]:
         **_times(run.account),
         "goodput": _written(told["goodput"], "{:.1%}".format),
         "goodput without pauses": _written(told["goodput_without_pauses"], "{:.1%}".format),
+        "the planner's formula, same faults": _written(told["goodput_by_formula"], "{:.1%}".format),
     }
 
 

@@ -40,6 +40,11 @@ def restart_seconds(devices: int) -> float:
     return START * max(devices / START_DEVICES, 1e-3) ** START_GROWTH
 
 
+def training_share(rate: float, restart: float, interval: float, stall: float) -> float:
+    """The share of time that trains: `rate` in interruptions a second, the others in seconds, as above."""
+    return max(0.0, 1 - rate * (restart + interval / 2)) / (1 + stall / interval)
+
+
 def goodput(cluster: Cluster, devices: int, *, interval: float | None = None) -> Goodput:
     """Goodput of a job on so many accelerators of a cluster; `interval` between checkpoints in seconds, or the best."""
     nodes = math.ceil(devices / cluster.machine.devices)
@@ -49,9 +54,8 @@ def goodput(cluster: Cluster, devices: int, *, interval: float | None = None) ->
     stall = cluster.checkpoint_stall
     if interval is None:
         interval = max(math.sqrt(2 * stall / rate) if rate and stall else DAY / 24, SHORTEST)
-    share = max(0.0, 1 - rate * (restart + interval / 2)) / (1 + stall / interval)
     return Goodput(
-        share=share,
+        share=training_share(rate, restart, interval, stall),
         failures_per_day=rate * DAY,
         hours_between=1 / rate / 3600 if rate else 0.0,
         restart_s=restart,

@@ -82,6 +82,20 @@ class Account:
 
 
 @dataclass(frozen=True)
+class Faults:
+    """How often a run was interrupted, and what each interruption and each checkpoint cost, in seconds."""
+
+    rate: float
+    """Interruptions a second of the time it was meant to run."""
+    restart: float
+    """From a fault until training went on."""
+    interval: float
+    """Between checkpoints."""
+    stall: float
+    """What a checkpoint holds up."""
+
+
+@dataclass(frozen=True)
 class History:
     """One run, as its journal tells it."""
 
@@ -100,6 +114,24 @@ class History:
     """Steps that were done more than once, with repetition."""
     account: Account | None
     """None where lines have no time: versions before wrote none."""
+
+    stall: float = 0.0
+    """Seconds that a checkpoint holds training up, the middle of all."""
+
+    @property
+    def rates(self) -> Faults | None:
+        """What a formula of goodput wants to know; None where there were no faults, or no checkpoints."""
+        account, saved = self.account, np.unique(self.marks["checkpoint"])
+        if account is None or not self.faults or len(saved) < 2 or not len(self.step):
+            return None
+        meant = account.total - account.paused
+        each = (account.training + account.other) / len(self.step)
+        return Faults(
+            rate=self.faults / meant,
+            restart=account.down / self.faults,
+            interval=float(np.median(np.diff(saved))) * each,
+            stall=self.stall,
+        )
 
     @property
     def name(self) -> str:
@@ -154,7 +186,13 @@ def read_history(folder: Path) -> History:
         legs=_legs(lines),
         redone=int(sum(_positive(line, "steps") for line in _of(lines, "lost"))),
         account=_account(lines, set(standing.values()), order),
+        stall=_stall(lines),
     )  # fmt: skip
+
+
+def _stall(lines: Sequence[dict[str, Any]]) -> float:
+    found = [spent for line in _of(lines, "checkpoint") if (spent := figure(line, "seconds_held_up")) >= 0]
+    return float(np.median(found)) if found else 0.0
 
 
 def step_of(line: dict[str, Any]) -> int | None:
