@@ -357,3 +357,17 @@ def test_a_rank_that_is_slower_than_its_like_is_named(run_table: dict[str, Any],
             holding.join()
     assert named[0]["what"] == "slow rank"
     assert "times as long as its like" in named[0]["text"]
+
+
+def test_gradients_that_are_not_finite_name_rank_and_tensor(run_table: dict[str, Any], tmp_path: Path):
+    table = cluster_table(run_table)
+    table["optimizer"]["lr"] = 1e30
+    run, out = write_run(tmp_path / "run.json", table), tmp_path / "out"
+    done = subprocess.run(launch(run, out, 2), capture_output=True, text=True, timeout=120)
+    assert done.returncode != 0
+    assert "5 steps in a row had no finite gradient (last in " in " ".join(done.stderr.split())
+    skips = lines(out, "skip")
+    assert len(skips) == 5
+    named = {tuple(tensor.rpartition(" of rank ")[::2]) for line in skips for tensor in line["tensors"]}
+    assert {rank for _, rank in named} == {"0", "1"}
+    assert {name for name, _ in named} >= {"embedding", "layers.0.attention.query"}
