@@ -170,6 +170,29 @@ def test_a_damaged_checkpoint_is_passed_over(run_table, tmp_path, undisturbed):
         Trainer(RunFile.parse(run_table), undisturbed, resume=True)
 
 
+def test_a_file_that_cannot_be_read_is_no_damage(run_table, undisturbed):
+    newest = sorted((undisturbed / "checkpoints").glob("step-*"))[-1]
+    state = newest / "rank-00000.safetensors"
+    state.rename(state.with_suffix(".aside"))
+    state.mkdir()  # reading it fails, as a disk that is gone does
+    with pytest.raises(OSError, match=r"Is a directory"):
+        Trainer(RunFile.parse(run_table), undisturbed, resume=True)
+    state.rmdir()
+    state.with_suffix(".aside").rename(state)
+    assert Trainer(RunFile.parse(run_table), undisturbed, resume=True).step == 12
+
+
+@pytest.mark.parametrize(
+    "meta", ["", "[]", "3", "{}", '{"format": "x"}', '{"format": "lindos-checkpoint-2"}',
+             '{"format": "lindos-checkpoint-2", "files": 3}', '{"format": "lindos-checkpoint-2", "files": ["a"]}',
+             '{"format": "lindos-checkpoint-2", "files": {}, "step": "x"}'],
+)  # fmt: skip
+def test_a_mangled_description_is_damage(run_table, undisturbed, meta):
+    newest = sorted((undisturbed / "checkpoints").glob("step-*"))[-1]
+    (newest / "meta.json").write_text(meta)
+    assert Trainer(RunFile.parse(run_table), undisturbed, resume=True).step == 8
+
+
 def test_a_started_run_is_not_overwritten(run_table, undisturbed):
     with pytest.raises(TrainingError, match="continue it with --resume"):
         Trainer(RunFile.parse(run_table), undisturbed)

@@ -245,23 +245,30 @@ def newest_checkpoint(
         path = folder / name
         if until is not None and name > f"step-{until:08d}":
             continue
-        try:
-            meta = ranks.together(lambda path=path: _verified_meta(path, ranks))
+        meta, damage = ranks.together(lambda path=path: _verified(path, ranks))
+        why = ranks.share(next((each for each in ranks.gather(damage) if each), ""))
+        if not why:
             return Checkpoint(path, meta), passed
-        except (OSError, ValueError, KeyError, CheckpointError, ElsewhereError) as error:
-            why = ranks.share(str(error))
-            passed.append(f"{name} is damaged and was passed over: {why}")
+        passed.append(f"{name} is damaged and was passed over: {why}")
     return None, passed
 
 
-def _verified_meta(path: Path, ranks: Ranks) -> dict[str, Any]:
-    meta = json.loads((path / "meta.json").read_text(encoding="utf-8"))
-    if meta.get("format") != FORMAT:
-        raise CheckpointError(f"format {meta.get('format')!r} is not {FORMAT}")
-    for file in sorted(meta["files"])[ranks.rank :: ranks.size]:
-        if sha256_of(path / file) != meta["files"][file]:
-            raise CheckpointError(f"the checksum of {file} does not hold")
-    return meta
+def _verified(path: Path, ranks: Ranks) -> tuple[dict[str, Any], str]:
+    """What `meta.json` says, and what is wrong with the files that this rank looks at. Raises OSError where one is
+    there and cannot be read: that is no damage."""
+    try:
+        meta = json.loads((path / "meta.json").read_text(encoding="utf-8"))
+        if meta.get("format") != FORMAT:
+            return {}, f"format {meta.get('format')!r} is not {FORMAT}"
+        for file in sorted(meta["files"])[ranks.rank :: ranks.size]:
+            if sha256_of(path / file) != meta["files"][file]:
+                return {}, f"the checksum of {file} does not hold"
+        int(meta["step"])
+    except FileNotFoundError as error:
+        return {}, f"{Path(error.filename).name} is missing"
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return {}, f"meta.json is none of ours ({type(error).__name__}: {error})"
+    return meta, ""
 
 
 def sha256_of(path: Path) -> str:

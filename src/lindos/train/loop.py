@@ -66,6 +66,7 @@ class Trainer:
         self._skips = 0
         self._stopping = False
         self.platform = prepare_platform(run.machine, processes=local_processes())
+        self.ranks.alike({"precision": str(self.platform.dtype), "fused": self.platform.fused})
         if run.machine.compile and not self.platform.fused:
             self.console.print(
                 "no working C++ compiler with Python's headers here: element-wise work runs unfused (slower, rounded "
@@ -304,6 +305,7 @@ class Trainer:
         self.console.print(f"[yellow]step {self.step}: gradient not finite in {', '.join(names[:3])}; skipped[/yellow]")
         self._skip(names)
         if self._skips >= MOST_SKIPS:
+            self.saver.wait()  # a checkpoint may still be on its way
             raise TrainingError(
                 f"{MOST_SKIPS} steps in a row had no finite gradient (last in {', '.join(names[:1])}); lower "
                 "optimizer.lr and optimizer.matrix_lr in the run file and go on from the last checkpoint with --resume"

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
-from lindos.specs import LindosError
+from lindos.specs import LindosError, SpecError
 
 T = TypeVar("T")
 
@@ -59,6 +59,19 @@ class Ranks:
         votes = torch.tensor(int(mine))
         dist.all_reduce(votes, dist.ReduceOp.MAX, group=self.group)
         return bool(votes)
+
+    def alike(self, mine: dict[str, Any]) -> None:
+        """Raise SpecError, on all ranks, where any has something else than the first one."""
+        told = self.gather(mine)
+        odd = [
+            f"rank {rank} has {key} {each[key]}, rank 0 {told[0][key]}"
+            for rank, each in enumerate(told)
+            for key in each
+            if each[key] != told[0][key]
+        ]
+        first = self.share(odd[0] if odd else "")
+        if first:
+            raise SpecError(f"the machines of this run differ: {first}; say what to take in the run file's [machine]")
 
     def together(self, work: Callable[[], T]) -> T:
         """`work()`, where it went well on all ranks. Else all raise: their own error, or the first of others."""

@@ -8,7 +8,7 @@ import pytest
 
 from tests.train.parallel.cases import PACKED, case, check_equal
 from tests.train.parallel.pool import Pool
-from tests.train.parallel.work import Case
+from tests.train.parallel.work import Case, unlike
 
 
 @pytest.fixture(scope="module")
@@ -48,3 +48,8 @@ CASES = [
 @pytest.mark.parametrize("run", CASES, ids=str)
 def test_a_layout_equals_one_process(pool: Pool, run: Case):
     check_equal(pool, run)
+
+
+def test_ranks_that_compute_otherwise_than_the_first_are_told_so_everywhere(pool: Pool):
+    for told in pool.run(unlike):
+        assert "rank 1 has precision fp32, rank 0 bf16" in told

@@ -11,7 +11,7 @@ import torch
 import lindos.train.optimizer
 from lindos.data import Batch
 from lindos.model import Transformer, initialise
-from lindos.specs import Layout, ModelSpec
+from lindos.specs import Layout, ModelSpec, SpecError
 from lindos.train.dryrun import by_name, group_names
 from lindos.train.observing import Observer
 from lindos.train.optimizer import MasterWeights, Optimizer
@@ -19,6 +19,7 @@ from lindos.train.parallel.building import Computing, build_stages, fill, fresh
 from lindos.train.parallel.learning import ParallelLearner, passes_of
 from lindos.train.parallel.mesh import Mesh
 from lindos.train.parallel.weights import ShardedWeights
+from lindos.train.ranks import Ranks
 from lindos.train.run_file import OptimizerSection
 from lindos.train.stage import Purpose, Stage
 from lindos.train.step import PlainLearner, micro_batches
@@ -160,3 +161,14 @@ def whole(parts: list[dict[str, Any]]) -> dict[str, np.ndarray]:
     for name, values in found.items():
         assert not np.isnan(values).any(), f"{name}: nobody holds some of it"
     return found
+
+
+def unlike() -> str:
+    """What a rank is told where the second one has something else."""
+    ranks = Ranks.all()
+    ranks.alike({"precision": "bf16"})
+    try:
+        ranks.alike({"precision": "bf16" if ranks.first else "fp32", "fused": True})
+    except SpecError as error:
+        return str(error)
+    return ""
