@@ -198,7 +198,7 @@ def test_two_runs_in_one_folder_are_refused(table: dict[str, Any], tmp_path: Pat
         ({"tensr": 2}, r"layout\.tensr: unknown field; did you mean 'tensor'\?"),
         ({"micro_batch": 2}, r"layout\.micro_batch \(2\) is not data\.micro_batch \(1\); leave it out"),
         ({"precision": "fp8"}, r"layout\.precision \(fp8\) is not machine\.precision \(fp32\)"),
-        ({"recompute": "selective"}, r"recompute = selective can be planned, but is not trained yet"),
+        ({"precision": "fp4"}, r"layout\.precision \(fp4\) is not machine\.precision \(fp32\)"),
         ({"shards": 2, "schedule": "zero-bubble"}, r"schedule = zero-bubble needs pipeline stages"),
         ({"pipeline": 2, "schedule": "zero-bubble", "recompute": "full"}, r"recompute = full with schedule = zero-bub"),
         ({"pipeline": 4, "ends_count": True}, r"ends_count leaves the first and last of 4 stages without a layer of 2"),

@@ -21,6 +21,8 @@ STEPS: dict[str, tuple[str, dict[str, Any], int, int]] = {
     "dense, pipeline": ("llama-3.1-70b", {"shards": 4, "tensor": 8, "pipeline": 4, "sharding": "optimizer"}, 32, 0),
     "dense, last stage": ("llama-3.1-70b", {"shards": 4, "tensor": 8, "pipeline": 4, "sharding": "optimizer"}, 32, 127),
     "dense, zero bubble": ("llama-3.1-8b", {"shards": 4, "pipeline": 2, "schedule": "zero-bubble"}, 16, 0),
+    "dense, selectively": ("llama-3.1-8b", {"shards": 16, "tensor": 2, "recompute": "selective"}, 32, 0),
+    "experts, selectively": ("grok-1", {"shards": 64, "expert": 8, "recompute": "selective"}, 64, 0),
     "experts, sharded": ("mixtral-8x7b", {"shards": 64}, 64, 0),
     "experts apart": ("mixtral-8x7b", {"shards": 64, "expert": 8}, 128, 0),
     "experts, tensor": ("mixtral-8x7b", {"shards": 8, "tensor": 8}, 16, 0),

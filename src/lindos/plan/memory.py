@@ -76,10 +76,10 @@ def memory_of(case: Case, stage: StageShare) -> Memory:
     scattered = 2.0 + software.scatter_bytes - 2.0 * software.ends_kept
     leaving = np.where(streams & (software.scatter_bytes > 0), scattered * ends, 0.0)
     # With one micro-batch gradients and activations take each other's place.
-    none_yet = (software.late_gradients > 0) & (case.micro_batches <= 1)
-    first = activations + buffers + np.where(none_yet, 0.0, gradients)
-    buffers = np.maximum(first, leaving + gradients) - activations - gradients
-    return Memory(weights, gradients, optimizer, activations, np.maximum(buffers, 0.0))
+    none_yet = (software.late_gradients > 0) & (case.micro_batches <= 1) & (activations + buffers > leaving + gradients)
+    gradients = np.where(none_yet, 0.0, gradients)
+    buffers = np.maximum(buffers, leaving - activations)
+    return Memory(weights, gradients, optimizer, activations, buffers)
 
 
 def _flight(case: Case, stage: StageShare) -> Array:
@@ -126,7 +126,7 @@ def kept_bytes(case: Case, *, mixture: bool) -> Array:
     inner = np.where(mixture, work.shared_width, work.dense_width) / layout.tensor * case.tokens
     if mixture:
         inner = inner + case.expert_rows * work.expert_width / case.expert_split
-    cheap = 2.0 * 2 * case.split_tokens * work.width + 2.0 * inner
+    cheap = 2.0 * 2 * case.split_tokens * work.width + 2.0 * (1 - case.software.gate_again) * inner
     heads = work.heads / layout.tensor
     cheap = cheap + np.where(case.software.flash > 0, 0.0, 5.0 * case.tokens * work.sequence * heads)
     # The per-op way keeps attention's output and the output of every other product.

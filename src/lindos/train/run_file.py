@@ -227,7 +227,6 @@ def check_layout(layout: Layout, spec: ModelSpec, *, batch: int, sequence: int) 
         )
     unknown = [
         (layout.precision in ("fp16", "fp8", "fp4"), f"precision = {layout.precision}", "bf16 or fp32"),
-        (layout.recompute == "selective", "recompute = selective", "none or full"),
         (layout.sharding == "gradients" and layout.pipeline > 1, "sharding = gradients in a pipeline", "optimizer"),
         (layout.recompute == "full" and late, "recompute = full with schedule = zero-bubble", "1f1b"),
     ]

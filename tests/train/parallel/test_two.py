@@ -27,7 +27,10 @@ CASES = [
     case({"shards": 2, "recompute": "full"}, "padded", share=0.4, purpose=PACKED),
     case({"shards": 2, "micro_batch": 1}, share=0.02),  # micro-batches in which nothing counts
     case({"shards": 2}, "dense"),
+    case({"shards": 2, "recompute": "selective"}, "grok"),
     case({"tensor": 2}),
+    case({"tensor": 2, "recompute": "selective"}, "grok-2"),
+    case({"pipeline": 2, "schedule": "zero-bubble", "recompute": "selective"}, "dense"),
     case({"tensor": 2}, "grok-2"),
     case({"tensor": 2}, "dense-first"),
     case({"context": 2}),

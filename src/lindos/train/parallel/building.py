@@ -15,7 +15,9 @@ from lindos.model import Transformer
 from lindos.model.experts import mix_experts
 from lindos.model.initial import initial_part
 from lindos.model.lean_attention import lean_attention
+from lindos.model.transformer import Block
 from lindos.specs import Layout, ModelSpec
+from lindos.train.parallel.again import Again
 from lindos.train.parallel.collectives import gather, part, total
 from lindos.train.parallel.experts import Counts, ExpertExchange, told
 from lindos.train.parallel.mesh import Mesh
@@ -115,7 +117,8 @@ def _cut(piece: Piece, layout: Layout, mesh: Mesh) -> Piece:
 
 def _connect(stage: Stage, layout: Layout, mesh: Mesh, computing: Computing) -> None:
     for block in stage.blocks():
-        share_products(block, mesh.tensor, experts=layout.expert == 1, again=layout.recompute != "full")
+        again = Again() if layout.recompute != "full" else None
+        share_products(block, mesh.tensor, experts=layout.expert == 1, again=again)
         # Without an answer from the device rows are dealt out on the host, also where they go nowhere.
         unanswered = computing.known is not told and not computing.on_device
         if block.experts is not None and (layout.expert > 1 or unanswered):
@@ -128,8 +131,18 @@ def _connect(stage: Stage, layout: Layout, mesh: Mesh, computing: Computing) -> 
             block.attention.attend = RingAttention(mesh.context)
         elif computing.lean:
             block.attention.attend = lean_attention
-        if layout.recompute == "full":
+        if again is None:
             _recompute(block)
+        elif layout.recompute == "selective" or mesh.tensor.size > 1:
+            _make_again(block, again, norms=layout.recompute == "selective")
+
+
+def _make_again(block: Block, again: Again, *, norms: bool) -> None:
+    """Keep no gathered tokens and, with `norms`, no normed ones; attention and MLPs make their insides again anyway."""
+    if norms:
+        block.attend_input = again.noting(block.attend_input)  # type: ignore[method-assign]
+        block.experts_input = again.noting(block.experts_input)  # type: ignore[method-assign]
+    block.forward = again.around(block.forward)  # type: ignore[method-assign]
 
 
 def _recompute(block: nn.Module) -> None:

@@ -5,9 +5,7 @@ Letters: n ranks of a group, B batch, T tokens, R rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -82,55 +80,6 @@ def exchanged(x: Tensor, sent: list[int], received: list[int], group: Group) -> 
     out = x.new_empty(sum(received), *x.shape[1:])
     dist.all_to_all_single(out, x.contiguous(), received, sent, group=group.handle)
     return out
-
-
-@contextmanager
-def gathered_again(x: Tensor, whole: Tensor, group: Group, dim: int) -> Iterator[None]:
-    """Within it, backward passes that want `whole` keep `x` in its place, and gather it once more when they want it.
-
-    Of sequence parallelism as Korthikanti et al. describe it (https://arxiv.org/abs/2205.05198, section 4.2.2).
-    """
-    # Hooks live as long as what they packed, so they must not hold `whole`, which the caller does until the end.
-    anew, memory = _Again(x.detach(), group, dim), whole.untyped_storage()._cdata
-
-    def pack(tensor: Tensor) -> Tensor | _Use:
-        if tensor.untyped_storage()._cdata != memory:
-            return tensor
-        anew.uses += 1
-        return _Use(anew, tensor.shape, tensor.stride(), int(tensor.storage_offset()))
-
-    def unpack(held: Tensor | _Use) -> Tensor:
-        return held.tensor() if isinstance(held, _Use) else held
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
-        yield
-
-
-class _Again:
-    """What is gathered again: once for all that want it, and let go with the last of them."""
-
-    def __init__(self, own: Tensor, group: Group, dim: int) -> None:
-        self.own, self.group, self.dim = own, group, dim
-        self.uses, self.served = 0, 0
-        self.whole: Tensor | None = None
-
-    def use(self) -> Tensor:
-        whole = gathered(self.own, self.group, self.dim) if self.whole is None else self.whole
-        self.served = (self.served + 1) % self.uses  # a backward pass in two halves asks twice
-        self.whole = whole if self.served else None
-        return whole
-
-
-class _Use(NamedTuple):
-    """One that wants it, as it saw it."""
-
-    anew: _Again
-    shape: torch.Size
-    stride: tuple[int, ...]
-    offset: int
-
-    def tensor(self) -> Tensor:
-        return self.anew.use().as_strided(self.shape, self.stride, self.offset)
 
 
 class _Gather(torch.autograd.Function):

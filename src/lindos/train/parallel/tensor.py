@@ -10,7 +10,6 @@ Letters: B batch, T tokens, D width, V vocabulary, R rows of a chunk.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -20,7 +19,8 @@ from torch.nn import functional
 from lindos.model import Routing, Transformer
 from lindos.model.elementwise import wide_dtype
 from lindos.model.transformer import Block
-from lindos.train.parallel.collectives import gather, gathered, gathered_again, scatter_sum
+from lindos.train.parallel.again import Again
+from lindos.train.parallel.collectives import gather, gathered, scatter_sum
 from lindos.train.parallel.mesh import Group
 from lindos.train.parallel.pieces import Piece
 
@@ -38,11 +38,11 @@ def tensor_rule(piece: Piece, group: Group) -> Piece:
     return piece.cut(len(piece.shape) - (1 if leaf in _COLUMNS else 2), group)
 
 
-def share_products(block: Block, group: Group, *, experts: bool, again: bool) -> None:
+def share_products(block: Block, group: Group, *, experts: bool, again: Again | None) -> None:
     """Have a block's products exchange what tensor ranks need of each other.
 
-    `experts` says whether the experts' width is divided too; where they lie whole on their ranks it is not. `again`:
-    what is gathered is gathered again in the backward pass, not kept.
+    `experts` says whether the experts' width is divided too; where they lie whole on their ranks it is not. What is
+    gathered is noted in `again`.
     """
     if group.size == 1:
         return
@@ -56,20 +56,21 @@ def share_products(block: Block, group: Group, *, experts: bool, again: bool) ->
 class _Shared:
     """A module's forward pass that gathers what it reads, and scatters the sum of what the ranks make of it."""
 
-    def __init__(self, forward: Callable[..., Tensor], group: Group, dim: int, again: bool) -> None:
+    def __init__(self, forward: Callable[..., Tensor], group: Group, dim: int, again: Again | None) -> None:
         self.forward, self.group, self.dim, self.again = forward, group, dim, again
 
     def __call__(self, x: Tensor, *others: Any) -> Tensor:
         whole = gather(x, self.group, self.dim)
-        with gathered_again(x, whole, self.group, self.dim) if self.again else nullcontext():
-            made = self.forward(whole, *others)
-        return scatter_sum(made, self.group, self.dim)
+        if self.again is not None:
+            own = self.again.way_to(x)
+            self.again.note(whole, lambda: gathered(own(), self.group, self.dim))
+        return scatter_sum(self.forward(whole, *others), self.group, self.dim)
 
 
 class _SharedMixture:
     """A block's experts and shared branch on all tokens of the group, each rank with its part of their width."""
 
-    def __init__(self, mixture: Callable[..., Tensor], group: Group, again: bool) -> None:
+    def __init__(self, mixture: Callable[..., Tensor], group: Group, again: Again | None) -> None:
         self.mixture, self.group = _Shared(mixture, group, 0, again), group
 
     def __call__(self, x_TD: Tensor, routing: Routing | None) -> Tensor:
