@@ -23,6 +23,7 @@ from lindos.train.journal import Journal
 from lindos.train.machine import local_processes, prepare_platform
 from lindos.train.optimizer import Optimizer, state_kinds
 from lindos.train.origin import ChangedRun, check_origin, check_start, origin_of
+from lindos.train.peers import PeerMemory
 from lindos.train.ranks import Ranks
 from lindos.train.run_file import RunFile, learning_rate
 from lindos.train.sample import sample_text
@@ -86,6 +87,7 @@ class Trainer:
         self.saver = Saver(self.checkpoints, run.checkpoint.keep, Ranks.all(), background=run.checkpoint.background)
         board = board_of(run.log, folder) if self.ranks.first else None
         self.journal = Journal(folder / "metrics.jsonl", self.console, writes=self.ranks.first, board=board)
+        self.memory = PeerMemory(run.checkpoint, folder, self.ranks, self.journal)
         self.origin = origin_of(run, self.data, self.plan)
         with ExitStack() as lock:  # before anything there is renamed or rewound: another run may be at it
             self.ranks.together(lambda: lock.enter_context(held(folder)) if self.ranks.first else None)
@@ -121,9 +123,7 @@ class Trainer:
         return self.folder / "checkpoints"
 
     def _begin(self, resume: bool, renew: bool) -> None:
-        checkpoint, passed = newest_checkpoint(self.checkpoints, self.ranks)
-        for line in passed:
-            self.console.print(f"[yellow]{escape(line)}[/yellow]")
+        checkpoint, passed = self._newest(resume)
         if checkpoint is None:
             if resume and passed:
                 raise TrainingError(f"{self.checkpoints}: no checkpoint is whole; start anew without --resume")
@@ -140,13 +140,25 @@ class Trainer:
         # Masters are fp32 copies of what the model was made with; the model is always their cast.
         self.master.publish()
         self.ranks.together(self._open_folder)
+        self.memory.begin(self.step)
         self.journal.write(
             "leg",
             step=self.step,
             environment=self.platform.environment(),
             processes=self.ranks.size,
+            where=checkpoint.where if checkpoint and self.step else None,
             run=self.run.model_dump(mode="json"),
         )
+
+    def _newest(self, resume: bool) -> tuple[Checkpoint | None, list[str]]:
+        """The newest checkpoint, on disk or in memory, and why newer ones on disk were passed over."""
+        checkpoint, passed = newest_checkpoint(self.checkpoints, self.ranks)
+        remembered, told = None, []
+        if resume:
+            remembered, told = self.memory.newest(checkpoint.step if checkpoint else 0, self.origin)
+        for line in [*passed, *told]:
+            self.console.print(f"[yellow]{escape(line)}[/yellow]")
+        return remembered or checkpoint, passed
 
     def _open_folder(self) -> None:
         if self.ranks.first:
@@ -183,7 +195,7 @@ class Trainer:
     def _mark_damaged(self, checkpoint: Checkpoint) -> None:
         """What was passed over would pass for the newest one for ever."""
         for path in sorted(self.checkpoints.glob("step-*")):
-            if path.name > checkpoint.path.name:
+            if path.name > f"step-{checkpoint.step:08d}":
                 path.rename(_free_name(path.with_name(f"damaged-{path.name}")))
 
     def _tell_changes(self, before: dict[str, Any]) -> None:
@@ -228,9 +240,12 @@ class Trainer:
             if self.step % self.run.checkpoint.every == 0:
                 self._save()
                 saved = self.step
+            if self.memory.due(self.step) and self.step < last:
+                self.memory.save(self.step, self.optimizer.parts(), self._meta())
         if saved != self.step:
             self._save()
         self.saver.wait()
+        self.memory.end()
 
     def _one_step(self) -> None:
         began = time.perf_counter()
@@ -300,13 +315,16 @@ class Trainer:
             self.console.print(f"  {shown}", highlight=False)
 
     def _save(self) -> None:
-        meta = {
+        self.saver.save(self.step, self.optimizer.parts(), self._meta())
+
+    def _meta(self) -> dict[str, Any]:
+        """What a checkpoint says of itself."""
+        return {
             **self.origin,
             "skips": self._skips,
             "environment": self.platform.environment(),
             "layout": self.run.layout.model_dump(mode="json"),
         }
-        self.saver.save(self.step, self.optimizer.parts(), meta)
 
     def export(self, folder: Path) -> None:
         """Write the weights as a model directory with the data's tokenizer; the one of an earlier leg is replaced.
