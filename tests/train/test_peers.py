@@ -37,7 +37,7 @@ from lindos.train.machine import joined
 
 class Dying(Trainer):
     def _save(self):  # on disk: at the end of the leg only
-        self.memory._thread and self.memory._thread.join()
+        self.memory.wait()
         self.ranks.any(False)
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -204,7 +204,7 @@ class DiedError(Exception):
 
 class Dying(Trainer):
     def _save(self) -> None:
-        self.memory._tell()
+        self.memory.wait()
         raise DiedError
 
 

@@ -126,18 +126,34 @@ class PeerMemory:
         if self._training.any(self._broken or (self._thread is not None and self._thread.is_alive())):
             self._passed += 1
             return
-        self._tell()
+        self.wait()
         began = time.perf_counter()
         own = self._copied(parts, {**meta, **self._marks(step)})
         taken = Taken(step, waited=time.perf_counter() - began)
         self._thread = threading.Thread(target=self._work, args=(taken, own), name="memory checkpoint")
         self._thread.start()
 
+    def wait(self) -> None:
+        """Return when nothing is being spread; how that went is noted."""
+        if self._thread is None:
+            return
+        self._thread.join()
+        self._thread, taken = None, self._taken
+        assert taken is not None
+        taken, self._passed = replace(taken, passed_over=self._passed), 0
+        if not taken.failed:
+            told = {name: value for name, value in asdict(taken).items() if name != "failed"}
+            self.journal.write("checkpoint", where="memory", **told)
+        elif not self._failing:  # a memory that is full is so at the next step as well
+            self.journal.write("checkpoint", where="memory", step=taken.step, failed=taken.failed)
+            self._warn(taken)
+        self._failing = bool(taken.failed)
+
     def end(self) -> None:
         """The leg has ended and is on disk: everything in memory of this run is removed."""
         if not self.every:
             return
-        self._tell()
+        self.wait()
         self._training.any(False)
         remove_all(self.home)
         self._whole = []
@@ -156,22 +172,6 @@ class PeerMemory:
 
     def _path(self, whose: str) -> Path:
         return self.home / f"rank-{self._ranks.rank:05d}" / f".writing-{whose}"
-
-    def _tell(self) -> None:
-        """Wait for what is being spread, and note how it went."""
-        if self._thread is None:
-            return
-        self._thread.join()
-        self._thread, taken = None, self._taken
-        assert taken is not None
-        taken, self._passed = replace(taken, passed_over=self._passed), 0
-        if not taken.failed:
-            told = {name: value for name, value in asdict(taken).items() if name != "failed"}
-            self.journal.write("checkpoint", where="memory", **told)
-        elif not self._failing:  # a memory that is full is so at the next step as well
-            self.journal.write("checkpoint", where="memory", step=taken.step, failed=taken.failed)
-            self._warn(taken)
-        self._failing = bool(taken.failed)
 
     def _warn(self, taken: Taken) -> None:
         if not self._warned:
