@@ -63,12 +63,11 @@ def _in_memory(section: CheckpointSection, most: int, world: int) -> str:
     """`most` are the bytes of the largest rank's part."""
     from lindos.train.peers import KEPT
 
-    copies = KEPT if world == 1 else 2 * KEPT
+    copies = (KEPT + 1) * (1 if world == 1 else 2)
     whose = "its own part" if world == 1 else "its own and of another one's part"
     return (
         f"a checkpoint in memory every {section.memory_every:,} steps, in {section.memory_folder} of each machine: "
-        f"{copies * most / GIB:,.2f} GiB for each of its ranks (the newest {KEPT} of {whose}), and half as much again "
-        "while one is written"
+        f"{copies * most / GIB:,.2f} GiB for each of its ranks (of {whose} the newest {KEPT}, and room for the next)"
     )
 
 

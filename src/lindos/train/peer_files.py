@@ -67,12 +67,14 @@ def copies(home: Path) -> Iterator[Copy]:
 
 
 class Draft:
-    """A file that is being filled, under a name that nobody looks for."""
+    """A file that is being filled, under a name that nobody looks for, until it is finished."""
 
     def __init__(self, path: Path, size: int) -> None:
         """Takes all `size` bytes at once: a memory that is full says so here, as an OSError, instead of ending the
         process by a signal in the middle of a copy."""
         self.path, self._digest = path, hashlib.sha256()
+        self.step: int | None = None
+        """Once it is finished."""
         path.parent.mkdir(exist_ok=True)
         try:
             with path.open("wb+") as file:
@@ -93,13 +95,67 @@ class Draft:
 
     def finish(self, step: int, owner: int) -> Path:
         """Give it the name that it is found under."""
-        return self.path.rename(self.path.with_name(f"step-{step:08d}-of-{owner:05d}-{self.sha256}.safetensors"))
+        name = f"step-{step:08d}-of-{owner:05d}-{self.sha256}.safetensors"
+        self.path, self.step = self.path.rename(self.path.with_name(name)), step
+        return self.path
+
+    def reuse(self, path: Path) -> None:
+        """Take it back, to be filled again."""
+        self.path, self.step, self._digest = self.path.rename(path), None, hashlib.sha256()
 
 
-def filled(path: Path, parts: Parts, meta: dict[str, Any]) -> Draft:
+class Slots:
+    """Files that take turns: the one that is no longer wanted is the next to be filled.
+
+    New pages of memory are many times slower to write into than those a process has used before (they are zeroed and
+    mapped first), and training would wait for them.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """`path` is where the one that is being filled lies."""
+        self.path = path
+        self._drafts: list[Draft] = []
+
+    def room(self, size: int) -> Draft:
+        """A file to fill. Raises OSError."""
+        spare = self._spare()
+        if spare is not None and len(spare.bytes) == size:
+            return spare
+        if spare is not None:
+            self._drafts.remove(spare)
+        self._drafts.append(Draft(self.path, size))
+        return self._drafts[-1]
+
+    def release(self, before: int) -> None:
+        """Files of steps before this one may be filled again: one of them is kept for that."""
+        for draft in [each for each in self._drafts if each.step is not None and each.step < before]:
+            try:
+                if self._spare() is None:
+                    draft.reuse(self.path)
+                    continue
+            except OSError:  # somebody has cleaned up there
+                pass
+            self._drafts.remove(draft)
+
+    def _spare(self) -> Draft | None:
+        return next((draft for draft in self._drafts if draft.step is None), None)
+
+    def discard(self, step: int) -> None:
+        """Give the memory of this step, and of what is being filled, back. Raises OSError."""
+        unwanted = [draft for draft in self._drafts if draft.step in (None, step)]
+        self._drafts = [draft for draft in self._drafts if draft not in unwanted]
+        for draft in unwanted:
+            draft.path.unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        """Let go of all: memory is only free when the files are removed and nobody holds them."""
+        self._drafts = []
+
+
+def filled(slots: Slots, parts: Parts, meta: dict[str, Any]) -> Draft:
     """A draft that holds `parts`, all fp32, as they are now. Raises OSError."""
     header, places = _header(parts, meta)
-    draft = Draft(path, len(header) + max((last for _, last in places.values()), default=0))
+    draft = slots.room(len(header) + max((last for _, last in places.values()), default=0))
     draft.bytes[: len(header)] = torch.frombuffer(bytearray(header), dtype=torch.uint8)
     content = draft.bytes[len(header) :]
     for name, (first, last) in places.items():
@@ -120,7 +176,7 @@ def _header(parts: Parts, meta: dict[str, Any]) -> tuple[bytes, dict[str, tuple[
         places[name] = (first, last)
         table[name] = {"dtype": "F32", "shape": list(part.values.shape), "data_offsets": [first, last]}
     text = json.dumps(table).encode()
-    text += b" " * (-len(text) % 64)  # tensors lie where fp32 numbers may
+    text += b" " * (-(8 + len(text)) % 4096)  # tensors lie on pages, and a step of more digits takes no other size
     return len(text).to_bytes(8, "little") + text, places
 
 

@@ -29,6 +29,7 @@ from lindos.train.origin import check_origin
 from lindos.train.peer_exchange import Partners
 from lindos.train.peer_files import (
     Draft,
+    Slots,
     copies,
     filled,
     open_home,
@@ -41,7 +42,7 @@ from lindos.train.ranks import ElsewhereError, Ranks
 from lindos.train.run_file import CheckpointSection
 
 KEPT = 2
-"""Whole steps that are kept; a third one is there while it is written."""
+"""Whole steps that are kept, besides room for the one that is written."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,8 @@ class PeerMemory:
         self._taken: Taken | None = None
         self._whole: list[int] = []
         self._keep = KEPT
+        drafts = self.home / f"rank-{self._ranks.rank:05d}"
+        self._own, self._kept = Slots(drafts / ".writing-own"), Slots(drafts / ".writing-kept")
         self._passed, self._failing, self._warned, self._broken = 0, False, False, False
 
     def newest(self, after: int, origin: dict[str, Any]) -> tuple[Remembered | None, list[str]]:
@@ -155,6 +158,8 @@ class PeerMemory:
             return
         self.wait()
         self._training.any(False)
+        self._own.clear()
+        self._kept.clear()
         remove_all(self.home)
         self._whole = []
 
@@ -166,12 +171,9 @@ class PeerMemory:
         """A copy of `parts`, or why there is none: that is told to all in the background, by its own exchanges."""
         try:
             open_home(self.home)
-            return filled(self._path("own"), parts, meta)
+            return filled(self._own, parts, meta)
         except Exception as error:  # noqa: BLE001 - nothing of this may end a run
             return str(error)
-
-    def _path(self, whose: str) -> Path:
-        return self.home / f"rank-{self._ranks.rank:05d}" / f".writing-{whose}"
 
     def _warn(self, taken: Taken) -> None:
         if not self._warned:
@@ -197,24 +199,30 @@ class PeerMemory:
         """Exchange copies with the partners; the number of bytes of this rank's. A step counts when all have both."""
         ranks = self._ranks
         draft = ranks.together(lambda: _drawn(own))
-        drafts = self._partners.exchange(draft, lambda size: Draft(self._path("kept"), size))
+        drafts = self._partners.exchange(draft, self._kept.room)
         ranks.together(lambda: [each.finish(step, owner) for owner, each in drafts.items()])
         self._whole = [*self._whole, step][-self._keep :]
+        self._release(self._whole[0])
+        ranks.any(False)  # nobody removes what others of this machine are to fill again
         with suppress(OSError):
             remove(self.home, range(self._whole[0]))
         return len(draft.bytes)
 
     def _discard(self, step: int) -> None:
-        """Give the memory of a step that failed back, and that of all but one before: from then on one is kept, or
-        there would never be room for a newer one."""
+        """Give the memory of a step that failed back. From then on one step is kept: where there is no room for three,
+        the older one makes room for the next."""
         self._keep = 1
         self._whole = self._whole[-1:]
         with suppress(OSError):
-            for whose in ("own", "kept"):
-                self._path(whose).unlink(missing_ok=True)
+            self._own.discard(step)
+            self._kept.discard(step)
             remove(self.home, range(step, step + 1))
-            for newest in self._whole:
-                remove(self.home, range(newest))
+        for newest in self._whole:
+            self._release(newest)
+
+    def _release(self, before: int) -> None:
+        self._own.release(before)
+        self._kept.release(before)
 
 
 def home_of(memory: Path, folder: Path) -> Path:
