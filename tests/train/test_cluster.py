@@ -100,8 +100,9 @@ def test_a_run_goes_on_in_other_layouts_with_the_same_batches_and_losses(table: 
         assert torch.equal(parameter.detach(), states[f"master.{name}"]), name
 
 
-def kill_now_and_then(run: Path, out: Path, processes: int, kills: int, seed: int) -> None:
-    """Start a run with restarts and kill random ranks at random moments, until it has ended."""
+def kill_now_and_then(run: Path, out: Path, processes: int, kills: int, seed: int, between: int = 1) -> None:
+    """Start a run with restarts and kill random ranks at random moments, until it has ended; `between` are the steps
+    that are done at least before each."""
     chance = random.Random(seed)
     log = out.with_suffix(".log")
     with log.open("w") as told:
@@ -109,8 +110,8 @@ def kill_now_and_then(run: Path, out: Path, processes: int, kills: int, seed: in
         whole = subprocess.Popen(order, stdout=told, stderr=subprocess.STDOUT)
     try:
         for _ in range(kills):
-            reached, deadline = len(lines(out, "step")), time.monotonic() + 60
-            while len(lines(out, "step")) <= reached and whole.poll() is None and time.monotonic() < deadline:
+            wanted, deadline = len(lines(out, "step")) + between, time.monotonic() + 60
+            while len(lines(out, "step")) < wanted and whole.poll() is None and time.monotonic() < deadline:
                 time.sleep(0.02)
             time.sleep(chance.random() * 0.3)
             victims = ranks_of(whole.pid)
@@ -132,10 +133,10 @@ def ranks_of(launcher: int) -> list[int]:
     return found
 
 
-def check_killed(table: dict[str, Any], folder: Path, name: str, kills: int, seed: int) -> None:
+def check_killed(table: dict[str, Any], folder: Path, name: str, kills: int, seed: int, between: int = 1) -> None:
     run, processes = run_of(folder, table, name)
     train(run, folder / "undisturbed", processes)
-    kill_now_and_then(run, folder / "killed", processes, kills, seed)
+    kill_now_and_then(run, folder / "killed", processes, kills, seed, between)
     undisturbed, killed = saved(folder / "undisturbed"), saved(folder / "killed")
     assert undisturbed.keys() == killed.keys()
     assert all(torch.equal(undisturbed[tensor], killed[tensor]) for tensor in undisturbed)

@@ -371,3 +371,19 @@ def test_gradients_that_are_not_finite_name_rank_and_tensor(run_table: dict[str,
     named = {tuple(tensor.rpartition(" of rank ")[::2]) for line in skips for tensor in line["tensors"]}
     assert {rank for _, rank in named} == {"0", "1"}
     assert {name for name, _ in named} >= {"embedding", "layers.0.attention.query"}
+
+
+def test_memory_of_a_way_that_was_left_is_forgotten(spiky: Callable[..., tuple[Trainer, Poisoned]], tmp_path: Path):
+    memory = tmp_path / "memory"
+    memory.mkdir()
+    kept = {"checkpoint": {"every": 5, "keep": 4, "background": False, "memory_every": 1, "memory_folder": str(memory)}}
+    spiky("rewind", {33}, "whole", **kept)[0].train()
+    trainer, plan = spiky("rewind", {33}, **kept)
+    stop_at(trainer, plan, 36)  # three steps after going back to the thirtieth with the batches from the 34th on
+    trainer.memory.wait()
+    again, _ = spiky("rewind", {33}, resume=True, **kept)
+    assert again.step == 32
+    again.train()
+    one, two = saved(tmp_path / "run"), saved(tmp_path / "whole")
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert lines(tmp_path / "run", "leg")[-1]["where"] == "memory"

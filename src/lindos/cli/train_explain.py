@@ -14,6 +14,7 @@ from lindos.specs import Layout
 if TYPE_CHECKING:
     from lindos.train import RunFile
     from lindos.train.dryrun import Holding
+    from lindos.train.run_file import CheckpointSection
 
 WITH = {
     "tensor": "divides each product, and the tokens between products",
@@ -50,9 +51,24 @@ def explain(run: RunFile, world: int | None, console: Console) -> None:
     )
     stages = range(layout.pipeline)
     holdings = [holding(spec, layout, run.optimizer, stage * layout.stage_ranks) for stage in stages]
+    if run.checkpoint.memory_every:
+        most = max(held.masters + held.optimizer for held in holdings)
+        console.print(_in_memory(run.checkpoint, most, layout.world), highlight=False, soft_wrap=True)
     console.print(_holdings(layout, holdings))
     if holdings[0].groups:
         console.print(_groups(holdings[0]))
+
+
+def _in_memory(section: CheckpointSection, most: int, world: int) -> str:
+    """`most` are the bytes of the largest rank's part."""
+    from lindos.train.peers import KEPT
+
+    copies = (KEPT + 1) * (1 if world == 1 else 2)
+    whose = "its own part" if world == 1 else "its own and of another one's part"
+    return (
+        f"a checkpoint in memory every {section.memory_every:,} steps, in {section.memory_folder} of each machine: "
+        f"{copies * most / GIB:,.2f} GiB for each of its ranks (of {whose} the newest {KEPT}, and room for the next)"
+    )
 
 
 def _sentence(layout: Layout) -> str:

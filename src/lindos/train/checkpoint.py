@@ -19,7 +19,7 @@ import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -67,6 +67,7 @@ class Checkpoint:
 
     path: Path
     meta: dict[str, Any]
+    where: ClassVar[str] = "disk"
 
     @property
     def step(self) -> int:
@@ -220,7 +221,7 @@ def remove_after(folder: Path, last: Checkpoint) -> None:
 
 
 def _after(folder: Path, checkpoint: Checkpoint) -> list[Path]:
-    return [path for path in sorted(folder.glob("step-*")) if path.name > checkpoint.path.name]
+    return [path for path in sorted(folder.glob("step-*")) if path.name > f"step-{checkpoint.step:08d}"]
 
 
 def free_name(folder: Path) -> Path:

@@ -15,7 +15,7 @@ from lindos.train.journal import Journal, figure
 
 FIGURES = ("tokens", "loss", "router_loss", "balance", "norm", "seconds", "tokens_per_s")
 MARKS = ("skip", "watch", "rewind", "checkpoint")
-"""Kinds of lines that are worth a mark where they stand."""
+"""Kinds of lines that are worth a mark where they stand; checkpoints in memory are too many for that."""
 ORDERLY = ("schedule", "leg", "signal")
 """Ends of a leg that somebody wanted."""
 PARTS = ("training", "other", "redone", "down", "paused")
@@ -181,8 +181,8 @@ def read_history(folder: Path) -> History:
         step=steps[order],
         curves={name: np.array([figure(line, name) for line in chosen]) for name in FIGURES},
         held_out=_held_out(lines),
-        marks={kind: np.array([at for line in _of(lines, kind) if (at := step_of(line)) is not None], int)
-               for kind in MARKS},
+        marks={kind: np.array([at for line in _of(lines, kind) if (at := step_of(line)) is not None
+                               and line.get("where") != "memory"], int) for kind in MARKS},
         legs=_legs(lines),
         redone=int(sum(_positive(line, "steps") for line in _of(lines, "lost"))),
         account=_account(lines, set(standing.values()), order),

@@ -2,7 +2,8 @@
 
 Kinds of lines: `step` (loss, balance, rates), `evaluation` (held-out loss), `sample` (text), `leg` (a start or
 resume, with the machine), `end` (of a leg, and why), `skip` (a step whose gradient was not finite), `lost` (steps that
-stood here and were done again). Each has the `time` it was written at, in seconds since 1970. `history.py` reads them.
+stood here and were done again), `checkpoint` (one in memory: how long it took, or why there is none). Each has the
+`time` it was written at, in seconds since 1970. `history.py` reads them.
 """
 
 from __future__ import annotations

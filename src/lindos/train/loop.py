@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from lindos.data import Batch, BatchPlan, TokenDataset
+from lindos.data import BatchPlan, TokenDataset
 from lindos.model import Transformer
 from lindos.model.formats import require_replaceable, save_model
 from lindos.specs import LindosError, SpecError
@@ -25,12 +25,14 @@ from lindos.train.journal import Journal
 from lindos.train.machine import local_processes, prepare_platform
 from lindos.train.optimizer import Optimizer, state_kinds
 from lindos.train.origin import ChangedRun, check_origin, check_start, origin_of
+from lindos.train.peers import PeerMemory
 from lindos.train.ranks import Ranks
 from lindos.train.run_file import RunFile, learning_rate
 from lindos.train.sample import sample_text
 from lindos.train.saving import Saver, held
 from lindos.train.step import StepResult, purpose_of
 from lindos.train.tensorboard import board_of
+from lindos.train.texts import held_out_batches, start_token_of
 from lindos.train.watch.spikes import Spikes
 from lindos.train.watch.watch import Watch
 from lindos.train.worker import Worker, make_worker, start_spec, whole_shapes
@@ -79,14 +81,16 @@ class Trainer:
                 f"{run.data.path}: its tokenizer has {self.data.vocabulary} words, {run.spec.name} only "
                 f"{run.spec.vocabulary}"
             )
-        self.start_token = self._start_token()
+        self.start_token = start_token_of(run, self.data)
         if run.start:
             check_start(run, start_spec(run), self.data)
         purpose = purpose_of(run, start_token=self.start_token, pad_token=self.data.tokenizer.pad)
         self.worker: Worker = make_worker(run, self.platform, purpose)
         self.master = self.worker.weights
         self.optimizer = Optimizer(self.master, run.optimizer)
-        self.held_out = self._held_out_batches()
+        self.held_out = held_out_batches(run, self.worker)
+        if not self.held_out:
+            self.console.print(f"{run.data.path} holds no held-out text: the run goes without evaluations")
         # Its own exchanges: those of a writer in the background must not mix with the training's.
         self.saver = Saver(self.checkpoints, run.checkpoint.keep, Ranks.all(), background=run.checkpoint.background)
         board = board_of(run.log, folder) if self.ranks.first else None
@@ -94,29 +98,11 @@ class Trainer:
         alike = run.layout.stage_ranks
         self.watch = Watch(run.watch, self.ranks, self.journal, self.console, alike=alike, step=lambda: self.step)
         self.detours = Detours()
+        self.memory = PeerMemory(run.checkpoint, folder, self.ranks, self.journal)
         self.origin = origin_of(run, self.data, self.plan)
         with ExitStack() as lock:  # before anything there is renamed or rewound: another run may be at it
             self.ranks.together(lambda: lock.enter_context(held(folder)) if self.ranks.first else None)
             self._begin(resume, renew)
-
-    def _start_token(self) -> int | None:
-        if not self.run.data.separate:
-            return None
-        if self.data.tokenizer.bos is None:
-            raise SpecError("data.separate: the tokenizer of this data has no start token to tell documents apart by")
-        return self.data.tokenizer.bos
-
-    def _held_out_batches(self) -> list[Batch]:
-        if not any(part.split == "heldout" for part in self.data.meta.parts):
-            self.console.print(f"{self.run.data.path} holds no held-out text: the run goes without evaluations")
-            return []
-        data = TokenDataset.open(Path(self.run.data.path), split="heldout")
-        rows, ranks = self.run.data.micro_batch, self.worker.data_ranks
-        plan = BatchPlan(data, sequence=self.run.data.sequence, batch=rows, seed=0)
-        # Every rank the same number of batches, and a pipeline as many as its schedule wants.
-        turns = max(1, self.run.evaluate.sequences // (rows * ranks))
-        turns = -(-turns // self.run.layout.pipeline) * self.run.layout.pipeline
-        return [plan.batch(turn * ranks + self.worker.data_index) for turn in range(turns)]
 
     @property
     def model(self) -> Transformer:
@@ -129,9 +115,7 @@ class Trainer:
         return self.folder / "checkpoints"
 
     def _begin(self, resume: bool, renew: bool) -> None:
-        checkpoint, passed = newest_checkpoint(self.checkpoints, self.ranks)
-        for line in passed:
-            self.console.print(f"[yellow]{escape(line)}[/yellow]")
+        checkpoint, passed = self._newest(resume)
         if checkpoint is None:
             if resume and passed:
                 raise TrainingError(f"{self.checkpoints}: no checkpoint is whole; start anew without --resume")
@@ -148,13 +132,25 @@ class Trainer:
         # Masters are fp32 copies of what the model was made with; the model is always their cast.
         self.master.publish()
         self.ranks.together(self._open_folder)
+        self.memory.begin(self.step)
         self.journal.write(
             "leg",
             step=self.step,
             environment=self.platform.environment(),
             processes=self.ranks.size,
+            where=checkpoint.where if checkpoint and self.step else None,
             run=self.run.model_dump(mode="json"),
         )
+
+    def _newest(self, resume: bool) -> tuple[Checkpoint | None, list[str]]:
+        """The newest checkpoint, on disk or in memory, and why newer ones on disk were passed over."""
+        checkpoint, passed = newest_checkpoint(self.checkpoints, self.ranks)
+        remembered, told = None, []
+        if resume:
+            remembered, told = self.memory.newest(checkpoint.step if checkpoint else 0, self.origin)
+        for line in [*passed, *told]:
+            self.console.print(f"[yellow]{escape(line)}[/yellow]")
+        return remembered or checkpoint, passed
 
     def _open_folder(self) -> None:
         if self.ranks.first:
@@ -237,9 +233,12 @@ class Trainer:
             if self.step % self.run.checkpoint.every == 0:
                 self._save()
                 saved = self.step
+            if self.memory.due(self.step) and self.step < last:
+                self.memory.save(self.step, self.optimizer.parts(), self._meta())
         if saved != self.step:
             self._save()
         self.saver.wait()
+        self.memory.end()
 
     def _one_step(self) -> bool:
         """Whether the run is a step further."""
@@ -292,6 +291,7 @@ class Trainer:
         self.detours = detours
         self.master.publish()
         self.ranks.together(lambda: self._forget_after(checkpoint) if self.ranks.first else None)
+        self.memory.forget(checkpoint.step)
         self.journal.write("rewind", step=left, to=checkpoint.step, shift=self.detours.shift)
         return False
 
@@ -357,7 +357,13 @@ class Trainer:
             self.console.print(f"  {shown}", highlight=False)
 
     def _save(self) -> None:
-        meta = {
+        before = self.saver.held_up
+        self.saver.save(self.step, self.optimizer.parts(), self._meta())
+        self.journal.write("checkpoint", where="disk", step=self.step, seconds_held_up=self.saver.held_up - before)
+
+    def _meta(self) -> dict[str, Any]:
+        """What a checkpoint says of itself."""
+        return {
             **self.origin,
             "skips": self._skips,
             "detours": self.detours.model_dump(),
@@ -365,9 +371,6 @@ class Trainer:
             "environment": self.platform.environment(),
             "layout": self.run.layout.model_dump(mode="json"),
         }
-        before = self.saver.held_up
-        self.saver.save(self.step, self.optimizer.parts(), meta)
-        self.journal.write("checkpoint", step=self.step, seconds_held_up=self.saver.held_up - before)
 
     def export(self, folder: Path) -> None:
         """Write the weights as a model directory with the data's tokenizer; the one of an earlier leg is replaced.

@@ -100,6 +100,10 @@ class CheckpointSection(Spec):
     """The newest checkpoints kept."""
     background: bool = True
     """Write while the next steps go on; takes memory for a copy of weights and optimiser state."""
+    memory_every: Annotated[int, Field(ge=0)] = 0
+    """Steps between checkpoints in processor memory, each rank's also in that of a partner; 0: none."""
+    memory_folder: str = "/dev/shm"
+    """Where each machine keeps them: a file system in memory."""
 
 
 class MachineSection(Spec):

@@ -18,8 +18,8 @@ from typing import Any
 import torch.distributed as dist
 from torch import Tensor
 
-ASIDE = "checkpoint"
-"""Name of the thread whose exchanges are not the training's."""
+ASIDE = ("checkpoint", "memory checkpoint")
+"""Names of threads whose exchanges are not the training's."""
 OPERATIONS = {
     "allreduce": "all-reduce", "_allgather_base": "all-gather", "all_gather_single": "all-gather",
     "allgather": "all-gather", "_reduce_scatter_base": "reduce-scatter", "reduce_scatter_single": "reduce-scatter",
@@ -92,7 +92,7 @@ class Exchanges:
         return wait
 
     def _through(self, exchange: Exchange, call: Callable[[], Any]) -> Any:
-        if threading.current_thread().name == ASIDE:
+        if threading.current_thread().name in ASIDE:
             return call()
         self.now, self.moved = exchange, exchange.began
         try:
