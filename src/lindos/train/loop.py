@@ -5,20 +5,20 @@ from __future__ import annotations
 import math
 import signal
 import time
-from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import torch
 from rich.console import Console
 from rich.markup import escape
 
 from lindos.data import Batch, BatchPlan, TokenDataset
 from lindos.model import Transformer
-from lindos.model.formats import require_replaceable, save_model
-from lindos.specs import LindosError, SpecError
-from lindos.train.checkpoint import Checkpoint, newest_checkpoint, whole_parts
+from lindos.model.formats import require_replaceable
+from lindos.specs import SpecError
+from lindos.train.checkpoint import Checkpoint, newest_checkpoint
+from lindos.train.exporting import TrainingError, export_model
+from lindos.train.holding import Holder
 from lindos.train.journal import Journal
 from lindos.train.machine import local_processes, prepare_platform
 from lindos.train.optimizer import Optimizer, state_kinds
@@ -26,17 +26,14 @@ from lindos.train.origin import ChangedRun, check_origin, check_start, origin_of
 from lindos.train.ranks import Ranks
 from lindos.train.run_file import RunFile, learning_rate
 from lindos.train.sample import sample_text
-from lindos.train.saving import Saver, held
+from lindos.train.saving import Saver
 from lindos.train.step import StepResult, purpose_of
 from lindos.train.tensorboard import board_of
+from lindos.train.turns import Alone, Among, Turns, check_replicas, fingerprint_of
 from lindos.train.worker import Worker, make_worker, start_spec, whole_shapes
 
 MOST_SKIPS = 5
 """So many steps in a row without a finite gradient end the run."""
-
-
-class TrainingError(LindosError):
-    """Training cannot go on."""
 
 
 class Trainer:
@@ -55,12 +52,13 @@ class Trainer:
 
         Where several processes run, all make one, after `init_process_group`; the first one writes and speaks for all.
         Raises SpecError, CheckpointError or the data room's errors; nothing is written before all is in order."""
+        check_replicas(run)
         self.run, self.folder = run, folder
         self.ranks = Ranks.all()
         self.console = (console or Console()) if self.ranks.first else Console(quiet=True)
-        self.step = 0
+        self.step = self._saved = 0
         self._skips = 0
-        self._stopping = False
+        self._stopping = self._writing = False
         self.platform = prepare_platform(run.machine, processes=local_processes())
         if run.machine.compile and not self.platform.fused:
             self.console.print(
@@ -85,10 +83,11 @@ class Trainer:
         # Its own exchanges: those of a writer in the background must not mix with the training's.
         self.saver = Saver(self.checkpoints, run.checkpoint.keep, Ranks.all(), background=run.checkpoint.background)
         board = board_of(run.log, folder) if self.ranks.first else None
-        self.journal = Journal(folder / "metrics.jsonl", self.console, writes=self.ranks.first, board=board)
+        self.journal = Journal(folder / "metrics.jsonl", self.console, writes=False, board=board)
         self.origin = origin_of(run, self.data, self.plan)
-        with ExitStack() as lock:  # before anything there is renamed or rewound: another run may be at it
-            self.ranks.together(lambda: lock.enter_context(held(folder)) if self.ranks.first else None)
+        self.turns: Turns = Alone(run, self.plan, self.worker)
+        self.holder = Holder(folder, self.ranks, shared=bool(run.replicas.lighthouse))
+        with self.holder.during():  # before anything there is renamed or rewound: another run may be at it
             self._begin(resume, renew)
 
     def _start_token(self) -> int | None:
@@ -124,7 +123,10 @@ class Trainer:
         checkpoint, passed = newest_checkpoint(self.checkpoints, self.ranks)
         for line in passed:
             self.console.print(f"[yellow]{escape(line)}[/yellow]")
-        if checkpoint is None:
+        if not self.holder.mine:  # another group trains here, and will have this one join it
+            if checkpoint is not None:
+                self._continue(checkpoint, renew=False)
+        elif checkpoint is None:
             if resume and passed:
                 raise TrainingError(f"{self.checkpoints}: no checkpoint is whole; start anew without --resume")
             if self.journal.path.exists() and not resume:
@@ -139,6 +141,13 @@ class Trainer:
             self._continue(checkpoint, renew)
         # Masters are fp32 copies of what the model was made with; the model is always their cast.
         self.master.publish()
+        self._saved = self.step
+        if not self.holder.shared:  # else when it is known at which step
+            self._write_on()
+
+    def _write_on(self) -> None:
+        """From here on this group writes what the run leaves."""
+        self._writing = True
         self.ranks.together(self._open_folder)
         self.journal.write(
             "leg",
@@ -151,7 +160,7 @@ class Trainer:
     def _open_folder(self) -> None:
         if self.ranks.first:
             self.folder.mkdir(parents=True, exist_ok=True)  # where the run of before was put aside
-            self.journal.rewind(self.step)
+            self.journal.take_over(self.step)
             require_replaceable(self.folder / "model")
 
     def _continue(self, checkpoint: Checkpoint, renew: bool) -> None:
@@ -172,12 +181,14 @@ class Trainer:
         )
         checkpoint.restore(self.optimizer.parts())
         self.step, self._skips = checkpoint.step, checkpoint.meta.get("skips", 0)
-        self.ranks.together(lambda: self._mark_damaged(checkpoint) if self.ranks.first else None)
+        self.ranks.together(lambda: self._mark_damaged(checkpoint) if self.ranks.first and self.holder.mine else None)
         self._tell_changes(checkpoint.meta["environment"])
 
     def _put_aside(self) -> Path:
         aside = self.ranks.share(_free_name(self.folder.with_name(f"{self.folder.name}.before")))
         self.ranks.together(lambda: self.folder.rename(aside) if self.ranks.first else None)
+        self.holder.drop()  # what it held has another name now
+        self.holder.take()
         return aside
 
     def _mark_damaged(self, checkpoint: Checkpoint) -> None:
@@ -204,12 +215,15 @@ class Trainer:
         until = math.inf if minutes is None else time.monotonic() + 60 * minutes
         before = self._catch_signals()
         try:
-            with held(self.folder) if self.ranks.first else nullcontext():
+            with self.holder.during():
                 try:
+                    self._meet()
                     self._steps(last, until)
                 except BaseException:
                     self.journal.end(self.step, "error")
                     raise
+                finally:
+                    self.turns.close()
                 done = self.step >= self.run.schedule.steps
                 self.journal.end(self.step, "schedule" if done else "signal" if self._stopping else "leg")
         finally:
@@ -217,35 +231,64 @@ class Trainer:
                 signal.signal(number, handler)
         return self.step
 
+    def _meet(self) -> None:
+        if self.holder.shared:
+            mark = fingerprint_of(self.origin, self.platform.dtype)
+            self.turns = Among(self.run, self.plan, self.worker, self.optimizer, self.ranks, mark, self.step)
+
+    def _catch_up(self) -> None:
+        """The group that wrote is gone; it may have left later weights than these."""
+        checkpoint, _ = newest_checkpoint(self.checkpoints, self.ranks)
+        self._saved = -1 if checkpoint is None else checkpoint.step
+        if checkpoint is not None and checkpoint.step > self.step:
+            self._continue(checkpoint, renew=False)
+            self.master.publish()
+            self.turns.go_to(self.step)
+
     def _steps(self, last: int, until: float) -> None:
-        saved = self.step
         while self.step < last and not self.ranks.any(self._stopping or time.monotonic() >= until):
-            self._one_step()
+            if self.holder.take():
+                self._catch_up()
+                continue
+            if not self._one_step():
+                continue
             if self.step % self.run.evaluate.every == 0 or self.step == self.run.schedule.steps:
                 self._evaluate()
             if self.step % self.run.sample.every == 0:
                 self._sample()
             if self.step % self.run.checkpoint.every == 0:
                 self._save()
-                saved = self.step
-        if saved != self.step:
+        if self.step >= self.run.schedule.steps and self.holder.take(self.run.replicas.patience):
+            self._catch_up()
+            if self._saved < self.step:
+                self._write_on()
+        if self._saved != self.step:
             self._save()
         self.saver.wait()
 
-    def _one_step(self) -> None:
+    def _one_step(self) -> bool:
+        """Whether it was done, and need not be done again by those who are left of several groups."""
         began = time.perf_counter()
-        worker, rows = self.worker, self.run.data.micro_batch
-        batch = self.plan.batch(self.step, rank=worker.data_index, world=worker.data_ranks, together=rows)
-        result = worker.learner.learn(batch)
+        turn = self.turns.begin(self.step)
+        if turn.healed:
+            self.console.print(f"went on from step {turn.step} with another group's weights", highlight=False)
+        self.step = turn.step
+        if self.holder.mine and not self._writing:
+            self._write_on()
+        result = self.worker.learner.learn(turn.batch, turn.whole)
+        if not self.turns.commit():
+            self.console.print(f"[yellow]step {self.step} is done again: a group was lost[/yellow]")
+            return False
         norm = float(self.master.norm())
         if not math.isfinite(norm):
             self._skip()
-            return
+            return True
         rate = learning_rate(self.run.schedule, self.step)
         self.optimizer.step(self.step, rate, norm=norm)
         self._skips = 0
         self._log(result, norm, rate, time.perf_counter() - began)
         self.step += 1
+        return True
 
     def _skip(self) -> None:
         found = self.ranks.gather(self.master.not_finite())
@@ -291,7 +334,7 @@ class Trainer:
         self.console.print(f"held-out loss {loss:.4f} nats a token after {self.step:,} steps", highlight=False)
 
     def _sample(self) -> None:
-        if self.worker.model is None:  # a part of a network cannot speak
+        if self.worker.model is None or not self.holder.mine:  # a part of a network cannot speak
             return
         for prompt in self.run.sample.prompts:
             text = sample_text(self.worker.model, self.data.tokenizer, prompt, self.run.sample.tokens, seed=self.step)
@@ -300,6 +343,9 @@ class Trainer:
             self.console.print(f"  {shown}", highlight=False)
 
     def _save(self) -> None:
+        if not self.holder.mine:
+            return
+        self._saved = self.step
         meta = {
             **self.origin,
             "skips": self._skips,
@@ -313,24 +359,13 @@ class Trainer:
 
         Where a model is divided over processes the first of them reads it from the newest checkpoint.
         """
-        self.ranks.together(lambda: self._export(folder) if self.ranks.first else None)
+        self.ranks.together(lambda: self._export(folder) if self.ranks.first and self.holder.mine else None)
+        self.holder.drop()
 
     def _export(self, folder: Path) -> None:
-        model = self.worker.model or self._whole_model()
-        save_model(model, folder, tokenizer=Path(self.run.data.path), replace=True)
-
-    def _whole_model(self) -> Transformer:
         path = self.checkpoints / f"step-{self.step:08d}"
-        if not path.is_dir():
-            raise TrainingError(f"{path}: no checkpoint of this step to take the weights from; nothing is exported")
-        checkpoint = Checkpoint(path, {"step": self.step})
-        model = Transformer(self.run.spec, dtype=self.platform.dtype)
-        with torch.no_grad():
-            for name, parameter in model.named_parameters():
-                whole = torch.empty(parameter.shape)
-                checkpoint.restore(whole_parts([(f"master.{name}", whole)]))
-                parameter.copy_(whole)
-        return model
+        spec, dtype, data = self.run.spec, self.platform.dtype, Path(self.run.data.path)
+        export_model(self.worker.model, folder, checkpoint=path, spec=spec, dtype=dtype, tokenizer=data)
 
     def _catch_signals(self) -> dict[signal.Signals, Any]:
         def stop(_signal: int, _frame: FrameType | None) -> None:
