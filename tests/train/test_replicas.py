@@ -286,6 +286,16 @@ def test_a_lighthouse_ends_when_told_to(
     assert "Address already in use" in taken.stderr
 
 
+def test_groups_that_do_not_come_are_told(table: dict[str, Any], tmp_path: Path, lighthouse: Lighthouse):
+    table["replicas"] = {"least": 2, "wait": 0.5}
+    run = write_run(tmp_path / "run.json", table)
+    command = group(run, tmp_path / "out", "01", lighthouse.url)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT)
+    assert done.returncode == 1
+    assert "1 of at least 2 groups came within 0.5 s" in " ".join(done.stderr.split())
+    assert not lines(tmp_path / "out", "step")
+
+
 def test_torchft_that_is_not_there_is_told(table: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "torchft", None)
     table["replicas"] = {"lighthouse": "http://127.0.0.1:9", "name": "01"}
@@ -355,10 +365,11 @@ def test_however_many_groups_learn_the_whole_batch_is_learnt(
 
     whole, gradients = learnt(None)
     found = [learnt(index) for index in range(groups)]
-    (losses, shares), summed = ([sum(each) for each in zip(*parts, strict=True)] for parts in zip(*found, strict=True))
+    summed: list[list[Any]] = [[sum(each) for each in zip(*parts, strict=True)] for parts in zip(*found, strict=True)]
+    losses, shares = summed[0]
     np.testing.assert_allclose(losses, [whole.loss, whole.router_loss], rtol=1e-5)
     np.testing.assert_allclose((shares.max(-1).values * 4).mean(), whole.balance, rtol=1e-5)
-    for name, mine in zip(gradients, summed, strict=True):
+    for name, mine in zip(gradients, summed[1], strict=True):
         torch.testing.assert_close(mine, gradients[name], rtol=1e-4, atol=1e-6, msg=name)
 
 

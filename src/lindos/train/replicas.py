@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -67,7 +68,7 @@ class Replicas:
         # ever be committed.
         warnings.filterwarnings("ignore", "The 'warn' method is deprecated", DeprecationWarning)
         logging.getLogger("torchft.manager").setLevel(logging.CRITICAL)  # a traceback for every tensor of a lost step
-        self.ranks, self.state = ranks, state
+        self.section, self.ranks, self.state = section, ranks, state
         self._found: State | None = None
         self._begun = False
         host = ranks.together(lambda: own_address(section.lighthouse, section.patience) if ranks.first else "")
@@ -80,7 +81,7 @@ class Replicas:
             pg=self.connection,
             load_state_dict=self._keep,
             state_dict=state,
-            min_replica_size=section.least,
+            min_replica_size=1,  # with fewer than `least` nothing is tried, rather than tried in vain
             use_async_quorum=False,  # the batch is divided by who takes part, so that must be known before it is read
             timeout=patience,
             quorum_timeout=timedelta(seconds=section.wait),
@@ -107,21 +108,31 @@ class Replicas:
     def begin(self) -> Share:
         """Wait until the others come to a step too, and agree who takes part. Raises SpecError where the others train
         another run, ReplicaError where agreeing fails for good."""
-        try:
-            while not self._agreed():
-                pass
-        except (RuntimeError, TimeoutError) as error:
-            raise ReplicaError(f"this group does not come together with the others: {error}") from None
-        healed = self._found is not None
-        if self._found is not None:
-            for mine, theirs in zip(self.state(), self._found, strict=True):
-                mine.copy_(theirs)
-            self._found = None
+        healed, until = False, time.monotonic() + self.section.wait
+        while True:
+            try:
+                while not self._agreed():
+                    pass
+            except (RuntimeError, TimeoutError) as error:
+                raise ReplicaError(f"this group does not come together with the others: {error}") from None
+            healed = self._take_found() or healed
+            manager = self.manager
+            rank, count = manager.participating_rank(), manager.num_participants()
+            if count >= self.section.least:
+                break
+            if self.ranks.any(time.monotonic() >= until):
+                told = f"{count} of at least {self.section.least} groups came within {self.section.wait:g} s"
+                raise ReplicaError(f"{told} (replicas.least, replicas.wait)")
+            time.sleep(0.2)
         self._begun = True
-        manager = self.manager
-        rank, count = manager.participating_rank(), manager.num_participants()
         self.share = Share(manager.current_step(), rank, count, healed)
         return self.share
+
+    def _take_found(self) -> bool:
+        found, self._found = self._found, None
+        for mine, theirs in zip(self.state(), found or [], strict=found is not None):
+            mine.copy_(theirs)
+        return found is not None
 
     def _agreed(self) -> bool:
         """Try once to join the others on all ranks of this group: not even one may keep what it was healed with, unless
