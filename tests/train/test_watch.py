@@ -162,7 +162,7 @@ def spiky(run_table: dict[str, Any], tmp_path: Path) -> Callable[..., tuple[Trai
         console = Console(file=io.StringIO(), width=200)
         trainer = Trainer(RunFile.parse(table), tmp_path / name, resume=resume, console=console)
         plan = Poisoned(trainer.plan, trainer.run.spec.vocabulary, bad)
-        trainer.plan = plan  # type: ignore[assignment]
+        trainer.turns.plan = plan  # type: ignore[attr-defined]
         return trainer, plan
 
     return begin
@@ -180,14 +180,14 @@ def test_a_spike_is_told(spiky: Callable[..., tuple[Trainer, Poisoned]], tmp_pat
 def test_a_spike_is_skipped_and_leaves_no_mark(spiky: Callable[..., tuple[Trainer, Poisoned]], tmp_path: Path):
     trainer, _ = spiky("skip", {30})
     before: dict[str, torch.Tensor] = {}
-    plain = trainer._skip
+    plain = trainer.skip
 
     def skip(names: list[str]) -> None:
         before.update({name: each.clone() for name, each in trainer.master.masters.items()})
         plain(names)
         assert all(torch.equal(before[name], each) for name, each in trainer.master.masters.items())
 
-    trainer._skip = skip  # type: ignore[method-assign]
+    trainer.skip = skip  # type: ignore[method-assign]
     trainer.train()
     assert before
     steps = [line["step"] for line in lines(tmp_path / "run", "step")]

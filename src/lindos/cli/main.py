@@ -30,7 +30,7 @@ VERBS = {
     "train": "Train a model as a run file says.",
     "evaluate": "Measure a model, and write its card.",
 }
-BELOW: dict[tuple[str, ...], str] = {("train", "plot"): "train_plot"}
+BELOW: dict[tuple[str, ...], str] = {("train", "plot"): "train_plot", ("train", "lighthouse"): "train_lighthouse"}
 """Verbs under one that also has a command of its own: two words, and the file. A run file called plot is ./plot."""
 
 

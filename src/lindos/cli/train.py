@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from lindos.specs import SpecError
+
+if TYPE_CHECKING:
+    from lindos.train import RunFile
 
 console = Console()
 
@@ -30,6 +33,16 @@ def command(
     ] = False,
     steps: Annotated[int | None, typer.Option(min=1, help="End this leg after so many steps.")] = None,
     minutes: Annotated[float | None, typer.Option(min=0.0, help="End this leg after so many minutes.")] = None,
+    replica: Annotated[
+        str,
+        typer.Option(
+            help="Train as this replica group among others that come and go, each started by a command of its own; "
+            "layout.replicas of the run file are those inside one group. Wants lindos[torchft].",
+        ),
+    ] = "",
+    lighthouse: Annotated[
+        str, typer.Option(help="With --replica: address of `lindos train lighthouse`, like http://10.0.0.1:29510.")
+    ] = "",
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -59,12 +72,13 @@ def command(
     starts: torchrun --nproc-per-node 8 -m lindos train RUN.toml --resume
 
     `lindos train plot DIR` draws how a run went: losses, balance, speed, and where its time went.
+    `lindos train lighthouse` is what replica groups find each other by.
     """
-    from lindos.train import RunFile, Trainer
+    from lindos.train import RunFile
     from lindos.train.machine import joined
 
     _check_modes(dry_run, explain, {"--rank": rank, "--json": as_json, "--picture": picture}, world)
-    run = RunFile.load(run_file)
+    run = _among(RunFile.load(run_file), replica, lighthouse)
     if dry_run:
         from lindos.cli.train_dry import dry_run as rehearse
 
@@ -76,19 +90,38 @@ def command(
         tell(run, world, console)
         return
     folder = out or Path("work/runs") / run.name
-    with joined(run.machine.device):
-        trainer = Trainer(run, folder, resume=resume, renew=renew, console=console)
-        spec = run.spec
-        trainer.console.print(
-            f"{run.name}: {spec.parameters:,} parameters, {spec.active_parameters:,} active per token; "
-            f"{run.tokens_per_step:,} tokens a step, {run.schedule.steps:,} steps; from step {trainer.step:,}",
-            highlight=False,
-        )
-        reached = trainer.train(steps=steps, minutes=minutes)
-        trainer.export(folder / "model")
-    again = shlex.join(["lindos", "train", str(run_file), *(["--out", str(out)] if out else []), "--resume"])
+    options = [("--out", str(out or "")), ("--replica", replica), ("--lighthouse", lighthouse)]
+    given = [word for name, value in options if value for word in (name, value)]
+    again = shlex.join(["lindos", "train", str(run_file), *given, "--resume"])
+    with joined(run.machine.device, run.replicas.lighthouse):
+        _train(run, folder, resume, renew, steps, minutes, again)
+
+
+def _among(run: RunFile, replica: str, lighthouse: str) -> RunFile:
+    """The run as one group of several, where options say so."""
+    said = {key: value for key, value in (("name", replica), ("lighthouse", lighthouse)) if value}
+    return run.model_copy(update={"replicas": run.replicas.model_copy(update=said)}) if said else run
+
+
+def _train(
+    run: RunFile, folder: Path, resume: bool, renew: bool, steps: int | None, minutes: float | None, again: str
+) -> None:
+    """A leg; the trainer and its process groups are gone when it returns."""
+    from lindos.train import Trainer
+
+    trainer = Trainer(run, folder, resume=resume, renew=renew, console=console)
+    spec = run.spec
+    trainer.console.print(
+        f"{run.name}: {spec.parameters:,} parameters, {spec.active_parameters:,} active per token; "
+        f"{run.tokens_per_step:,} tokens a step, {run.schedule.steps:,} steps; from step {trainer.step:,}",
+        highlight=False,
+    )
+    reached = trainer.train(steps=steps, minutes=minutes)
+    writes = trainer.holder.mine
+    trainer.export(folder / "model")
     more = "" if reached >= run.schedule.steps else f"; continue with: {again}"
-    told = f"step {reached:,} of {run.schedule.steps:,}; the model is in {folder / 'model'}{more}"
+    model = f"the model is in {folder / 'model'}" if writes else "another group writes the model"
+    told = f"step {reached:,} of {run.schedule.steps:,}; {model}{more}"
     trainer.console.print(told, highlight=False, markup=False, soft_wrap=True)
 
 

@@ -12,6 +12,7 @@ import json
 import math
 import os
 import time
+from collections import deque
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -23,6 +24,10 @@ Why = Literal["schedule", "leg", "signal", "error"]
 
 STAYS = frozenset({"leg", "end", "lost", "watch", "rewind"})
 """Kinds of lines that tell what happened to the run, not what a step gave: doing steps again does not undo them."""
+
+
+MOST_SPARE = 1000
+"""So many lines are kept by a process that may come to write instead of another one."""
 
 
 class Board(Protocol):
@@ -43,6 +48,7 @@ class Journal:
     def __init__(self, path: Path, console: Console, *, writes: bool = True, board: Board | None = None) -> None:
         """`writes` is False on all processes of a run but the first."""
         self.path, self.console, self.writes, self.board = path, console, writes, board
+        self._spare: deque[dict[str, Any]] = deque(maxlen=MOST_SPARE)
         self._last_told = 0.0
 
     def rewind(self, step: int) -> None:
@@ -61,12 +67,28 @@ class Journal:
 
     def write(self, kind: str, **fields: Any) -> None:
         """Append a line, with the time it is now."""
+        line = {"kind": kind, **fields, "time": time.time()}
         if not self.writes:
+            self._spare.append(line)
             return
+        self._append(line)
+
+    def _append(self, line: dict[str, Any]) -> None:
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"kind": kind, **fields, "time": time.time()}) + "\n")
+            file.write(json.dumps(line) + "\n")
         if self.board is not None:
-            self.board.add(kind, fields)
+            self.board.add(line["kind"], {name: value for name, value in line.items() if name not in ("kind", "time")})
+
+    def take_over(self, step: int) -> None:
+        """Write from `step` on what another process wrote so far, and before it what that one did not get to write."""
+        self.rewind(step)
+        self.writes = True
+        there = {(line["kind"], line.get("step")) for line in self.read(self.path)} if self.path.exists() else set()
+        for line in self._spare:
+            told = line["kind"] in STAYS or (line["kind"], line.get("step")) in there
+            if not told and figure(line, "step") < step:
+                self._append(line)
+        self._spare.clear()
 
     def end(self, step: int, why: Why) -> None:
         """The leg has ended at `step`. A disk that fails then is not worth hiding why it did."""

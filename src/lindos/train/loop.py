@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import signal
 import time
-from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -13,14 +12,14 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from lindos.data import BatchPlan, TokenDataset
+from lindos.data import BatchPlan
 from lindos.model import Transformer
-from lindos.model.formats import require_replaceable, save_model
-from lindos.specs import LindosError, SpecError
-from lindos.train.checkpoint import Checkpoint, free_name, mark_damaged, newest_checkpoint, remove_after
-from lindos.train.detours import MOST as MOST_DETOURS
+from lindos.model.formats import require_replaceable
+from lindos.train.checkpoint import Checkpoint, free_name, mark_damaged, newest_checkpoint
 from lindos.train.detours import Detours
-from lindos.train.export import model_of
+from lindos.train.exporting import TrainingError, export_model
+from lindos.train.going_back import go_back
+from lindos.train.holding import Holder
 from lindos.train.journal import Journal
 from lindos.train.machine import local_processes, prepare_platform
 from lindos.train.optimizer import Optimizer, state_kinds
@@ -29,20 +28,17 @@ from lindos.train.peers import PeerMemory
 from lindos.train.ranks import Ranks
 from lindos.train.run_file import RunFile, learning_rate
 from lindos.train.sample import sample_text
-from lindos.train.saving import Saver, held
+from lindos.train.saving import Saver
 from lindos.train.step import StepResult, purpose_of
 from lindos.train.tensorboard import board_of
-from lindos.train.texts import held_out_batches, start_token_of
+from lindos.train.texts import held_out_batches, start_token_of, training_data
+from lindos.train.turns import Alone, Among, Turns, check_replicas, fingerprint_of
 from lindos.train.watch.spikes import Spikes
 from lindos.train.watch.watch import Watch
 from lindos.train.worker import Worker, make_worker, start_spec, whole_shapes
 
 MOST_SKIPS = 5
 """So many steps in a row without a finite gradient end the run."""
-
-
-class TrainingError(LindosError):
-    """Training cannot go on."""
 
 
 class Trainer:
@@ -61,12 +57,13 @@ class Trainer:
 
         Where several processes run, all make one, after `init_process_group`; the first one writes and speaks for all.
         Raises SpecError, CheckpointError or the data room's errors; nothing is written before all is in order."""
+        check_replicas(run)
         self.run, self.folder = run, folder
         self.ranks = Ranks.all()
         self.console = (console or Console()) if self.ranks.first else Console(quiet=True)
-        self.step = 0
+        self.step = self._saved = 0
         self._skips = 0
-        self._stopping = False
+        self._stopping = self._writing = False
         self.platform = prepare_platform(run.machine, processes=local_processes())
         self.ranks.alike({"precision": str(self.platform.dtype), "fused": self.platform.fused})
         if run.machine.compile and not self.platform.fused:
@@ -74,13 +71,8 @@ class Trainer:
                 "no working C++ compiler with Python's headers here: element-wise work runs unfused (slower, rounded "
                 "otherwise)"
             )
-        self.data = TokenDataset.open(Path(run.data.path), split="train")
+        self.data = training_data(run)
         self.plan = BatchPlan(self.data, sequence=run.data.sequence, batch=run.data.batch, seed=run.data.seed)
-        if self.data.vocabulary > run.spec.vocabulary:
-            raise SpecError(
-                f"{run.data.path}: its tokenizer has {self.data.vocabulary} words, {run.spec.name} only "
-                f"{run.spec.vocabulary}"
-            )
         self.start_token = start_token_of(run, self.data)
         if run.start:
             check_start(run, start_spec(run), self.data)
@@ -94,14 +86,15 @@ class Trainer:
         # Its own exchanges: those of a writer in the background must not mix with the training's.
         self.saver = Saver(self.checkpoints, run.checkpoint.keep, Ranks.all(), background=run.checkpoint.background)
         board = board_of(run.log, folder) if self.ranks.first else None
-        self.journal = Journal(folder / "metrics.jsonl", self.console, writes=self.ranks.first, board=board)
+        self.journal = Journal(folder / "metrics.jsonl", self.console, writes=False, board=board)
         alike = run.layout.stage_ranks
         self.watch = Watch(run.watch, self.ranks, self.journal, self.console, alike=alike, step=lambda: self.step)
         self.detours = Detours()
         self.memory = PeerMemory(run.checkpoint, folder, self.ranks, self.journal)
         self.origin = origin_of(run, self.data, self.plan)
-        with ExitStack() as lock:  # before anything there is renamed or rewound: another run may be at it
-            self.ranks.together(lambda: lock.enter_context(held(folder)) if self.ranks.first else None)
+        self.turns: Turns = Alone(run, self.plan, self.worker)
+        self.holder = Holder(folder, self.ranks, shared=bool(run.replicas.lighthouse))
+        with self.holder.during():  # before anything there is renamed or rewound: another run may be at it
             self._begin(resume, renew)
 
     @property
@@ -116,7 +109,10 @@ class Trainer:
 
     def _begin(self, resume: bool, renew: bool) -> None:
         checkpoint, passed = self._newest(resume)
-        if checkpoint is None:
+        if not self.holder.mine:  # another group trains here, and will have this one join it
+            if checkpoint is not None:
+                self._continue(checkpoint, renew=False)
+        elif checkpoint is None:
             if resume and passed:
                 raise TrainingError(f"{self.checkpoints}: no checkpoint is whole; start anew without --resume")
             if self.journal.path.exists() and not resume:
@@ -131,6 +127,13 @@ class Trainer:
             self._continue(checkpoint, renew)
         # Masters are fp32 copies of what the model was made with; the model is always their cast.
         self.master.publish()
+        self._saved, self._from = self.step, checkpoint.where if checkpoint and self.step else None
+        if not self.holder.shared:  # else when it is known at which step
+            self._write_on()
+
+    def _write_on(self) -> None:
+        """From here on this group writes what the run leaves."""
+        self._writing = True
         self.ranks.together(self._open_folder)
         self.memory.begin(self.step)
         self.journal.write(
@@ -138,7 +141,7 @@ class Trainer:
             step=self.step,
             environment=self.platform.environment(),
             processes=self.ranks.size,
-            where=checkpoint.where if checkpoint and self.step else None,
+            where=self._from,
             run=self.run.model_dump(mode="json"),
         )
 
@@ -155,7 +158,7 @@ class Trainer:
     def _open_folder(self) -> None:
         if self.ranks.first:
             self.folder.mkdir(parents=True, exist_ok=True)  # where the run of before was put aside
-            self.journal.rewind(self.step)
+            self.journal.take_over(self.step)
             require_replaceable(self.folder / "model")
 
     def _continue(self, checkpoint: Checkpoint, renew: bool) -> None:
@@ -174,11 +177,14 @@ class Trainer:
                 *(f"state.{name}.{kind}" for kind in state_kinds(name, len(shape), self.run.optimizer)),
             )
         )
-        self._take(checkpoint)
-        self.ranks.together(lambda: mark_damaged(self.checkpoints, checkpoint) if self.ranks.first else None)
-        self._tell_changes(checkpoint.meta["environment"])
+        self.take(checkpoint)
+        writes = self.ranks.first and self.holder.mine
+        self.ranks.together(lambda: mark_damaged(self.checkpoints, checkpoint) if writes else None)
+        if changed := self.platform.changed(checkpoint.meta["environment"]):
+            told = f"resumed on another machine or version ({changed}): losses continue, but not bit for bit"
+            self.console.print(told, markup=False)
 
-    def _take(self, checkpoint: Checkpoint) -> None:
+    def take(self, checkpoint: Checkpoint) -> None:
         """Go on from there."""
         meta = checkpoint.meta
         checkpoint.restore(self.optimizer.parts())
@@ -188,16 +194,9 @@ class Trainer:
     def _put_aside(self) -> Path:
         aside = self.ranks.share(free_name(self.folder.with_name(f"{self.folder.name}.before")))
         self.ranks.together(lambda: self.folder.rename(aside) if self.ranks.first else None)
+        self.holder.drop()  # what it held has another name now
+        self.holder.take()
         return aside
-
-    def _tell_changes(self, before: dict[str, Any]) -> None:
-        now = self.platform.environment()
-        changed = [f"{key} {before[key]} then, {now[key]} now" for key in now if before.get(key, now[key]) != now[key]]
-        if changed:
-            self.console.print(
-                f"resumed on another machine or version ({escape('; '.join(changed))}): losses continue, but not bit "
-                "for bit"
-            )
 
     def train(self, *, steps: int | None = None, minutes: float | None = None) -> int:
         """Run until the schedule ends, or this leg's `steps` or `minutes` do; returns the step reached.
@@ -208,12 +207,15 @@ class Trainer:
         until = math.inf if minutes is None else time.monotonic() + 60 * minutes
         before = self._catch_signals()
         try:
-            with held(self.folder) if self.ranks.first else nullcontext(), self.watch.running():
+            with self.holder.during(), self.watch.running():
                 try:
+                    self._meet()
                     self._steps(last, until)
                 except BaseException:
                     self.journal.end(self.step, "error")
                     raise
+                finally:
+                    self.turns.close()
                 done = self.step >= self.run.schedule.steps
                 self.journal.end(self.step, "schedule" if done else "signal" if self._stopping else "leg")
         finally:
@@ -221,9 +223,25 @@ class Trainer:
                 signal.signal(number, handler)
         return self.step
 
+    def _meet(self) -> None:
+        if self.holder.shared:
+            mark = fingerprint_of(self.origin, self.platform.dtype)
+            self.turns = Among(self.run, self.plan, self.worker, self.optimizer, self.ranks, mark, self.step)
+
+    def _catch_up(self) -> None:
+        """The group that wrote is gone; it may have left later weights than these."""
+        checkpoint, _ = newest_checkpoint(self.checkpoints, self.ranks)
+        self._saved = -1 if checkpoint is None else checkpoint.step
+        if checkpoint is not None and checkpoint.step > self.step:
+            self._continue(checkpoint, renew=False)
+            self.master.publish()
+            self.turns.go_to(self.step)
+
     def _steps(self, last: int, until: float) -> None:
-        saved = self.step
         while self.step < last and not self.ranks.any(self._stopping or time.monotonic() >= until):
+            if self.holder.take():
+                self._catch_up()
+                continue
             if not self._one_step():
                 continue
             if self.step % self.run.evaluate.every == 0 or self.step == self.run.schedule.steps:
@@ -232,32 +250,41 @@ class Trainer:
                 self._sample()
             if self.step % self.run.checkpoint.every == 0:
                 self._save()
-                saved = self.step
             if self.memory.due(self.step) and self.step < last:
                 self.memory.save(self.step, self.optimizer.parts(), self._meta())
-        if saved != self.step:
+        if self.step >= self.run.schedule.steps and self.holder.take(self.run.replicas.patience):
+            self._catch_up()
+            if self._saved < self.step:
+                self._write_on()
+        if self._saved != self.step:
             self._save()
         self.saver.wait()
         self.memory.end()
 
     def _one_step(self) -> bool:
-        """Whether the run is a step further."""
+        """Whether the run is a step further, and the step need not be done again by those who are left of groups."""
         began = time.perf_counter()
         self.watch.begin()
-        worker, rows = self.worker, self.run.data.micro_batch
-        at = self.step + self.detours.shift
-        batch = self.plan.batch(at, rank=worker.data_index, world=worker.data_ranks, together=rows)
-        result = worker.learner.learn(batch)
+        turn = self.turns.begin(self.step, self.detours.shift)
+        if turn.healed:
+            self.console.print(f"went on from step {turn.step} with another group's weights", highlight=False)
+        self.step = turn.step
+        if self.holder.mine and not self._writing:
+            self._write_on()
+        result = self.worker.learner.learn(turn.batch, turn.whole)
+        if not self.turns.commit():
+            self.console.print(f"[yellow]step {self.step} is done again: a group was lost[/yellow]")
+            return False
         norm = float(self.master.norm())
         if not math.isfinite(norm):
             self._skip_unfinite()
             return True
         spike = self.ranks.share(self.watch.spikes.seen(result.loss, norm)) if self.run.watch.spike else ""
         if spike and self.run.watch.on_spike == "rewind":
-            return self._go_back(spike)
+            return go_back(self, spike)
         if spike and self.run.watch.on_spike == "skip":
             self.watch.tell("spike", f"{spike}; skipped")
-            self._skip([])
+            self.skip([])
             return True
         if spike:
             self.watch.tell("spike", spike)
@@ -271,39 +298,11 @@ class Trainer:
         self.step += 1
         return True
 
-    def _go_back(self, spike: str) -> bool:
-        """To a checkpoint before a spike, and on with other batches; where there is none, the step is skipped."""
-        self.saver.wait()
-        if self.detours.tries_from(self.step) > MOST_DETOURS:
-            raise TrainingError(
-                f"step {self.step}: {spike}; the run has gone back {MOST_DETOURS} times from there. Lower "
-                "optimizer.lr, raise watch.spike or set watch.on_spike to skip, and go on with --resume"
-            )
-        checkpoint, _ = newest_checkpoint(self.checkpoints, self.ranks, until=self.detours.latest(self.step))
-        if checkpoint is None:
-            self.watch.tell("spike", f"{spike}; there is no checkpoint to go back to, the step is skipped")
-            self._skip([])
-            return True
-        left, detours = self.step, self.detours.after(self.step, checkpoint.step)
-        self.watch.tell("spike", f"{spike}; back to step {checkpoint.step}, and on with the batches after this one")
-        self.master.clear()
-        self._take(checkpoint)
-        self.detours = detours
-        self.master.publish()
-        self.ranks.together(lambda: self._forget_after(checkpoint) if self.ranks.first else None)
-        self.memory.forget(checkpoint.step)
-        self.journal.write("rewind", step=left, to=checkpoint.step, shift=self.detours.shift)
-        return False
-
-    def _forget_after(self, checkpoint: Checkpoint) -> None:
-        remove_after(self.checkpoints, checkpoint)
-        self.journal.rewind(checkpoint.step)
-
     def _skip_unfinite(self) -> None:
         found = self.ranks.gather(self.master.not_finite())
         names = [self._named(rank, name) for rank, tensors in enumerate(found) for name in tensors]
         self.console.print(f"[yellow]step {self.step}: gradient not finite in {', '.join(names[:3])}; skipped[/yellow]")
-        self._skip(names)
+        self.skip(names)
         if self._skips >= MOST_SKIPS:
             self.saver.wait()  # a checkpoint may still be on its way
             raise TrainingError(
@@ -311,7 +310,7 @@ class Trainer:
                 "optimizer.lr and optimizer.matrix_lr in the run file and go on from the last checkpoint with --resume"
             )
 
-    def _skip(self, names: list[str]) -> None:
+    def skip(self, names: list[str]) -> None:
         """Leave this step's gradient out; `names` are the tensors in which it is not finite."""
         self.journal.write("skip", step=self.step, tensors=names)
         self.master.clear()
@@ -348,7 +347,7 @@ class Trainer:
         self.console.print(f"held-out loss {loss:.4f} nats a token after {self.step:,} steps", highlight=False)
 
     def _sample(self) -> None:
-        if self.worker.model is None:  # a part of a network cannot speak
+        if self.worker.model is None or not self.holder.mine:  # a part of a network cannot speak
             return
         for prompt in self.run.sample.prompts:
             text = sample_text(self.worker.model, self.data.tokenizer, prompt, self.run.sample.tokens, seed=self.step)
@@ -357,6 +356,9 @@ class Trainer:
             self.console.print(f"  {shown}", highlight=False)
 
     def _save(self) -> None:
+        if not self.holder.mine:
+            return
+        self._saved = self.step
         before = self.saver.held_up
         self.saver.save(self.step, self.optimizer.parts(), self._meta())
         self.journal.write("checkpoint", where="disk", step=self.step, seconds_held_up=self.saver.held_up - before)
@@ -377,12 +379,13 @@ class Trainer:
 
         Where a model is divided over processes the first of them reads it from the newest checkpoint.
         """
-        self.ranks.together(lambda: self._export(folder) if self.ranks.first else None)
+        self.ranks.together(lambda: self._export(folder) if self.ranks.first and self.holder.mine else None)
+        self.holder.drop()
 
     def _export(self, folder: Path) -> None:
-        newest = self.checkpoints / f"step-{self.step:08d}"
-        model = self.worker.model or model_of(newest, self.run.spec, self.platform.dtype)
-        save_model(model, folder, tokenizer=Path(self.run.data.path), replace=True)
+        path = self.checkpoints / f"step-{self.step:08d}"
+        spec, dtype, data = self.run.spec, self.platform.dtype, Path(self.run.data.path)
+        export_model(self.worker.model, folder, checkpoint=path, spec=spec, dtype=dtype, tokenizer=data)
 
     def _catch_signals(self) -> dict[signal.Signals, Any]:
         def stop(_signal: int, _frame: FrameType | None) -> None:

@@ -6,6 +6,7 @@ legs, so all of it is recorded and a change is told.
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +23,9 @@ from lindos.model.elementwise import fuse_elementwise
 from lindos.model.hardware import product_dtype
 from lindos.specs import SpecError
 from lindos.train.memory import keep_freed_memory
+from lindos.train.parallel.mesh import forget_groups
 from lindos.train.run_file import MachineSection
+from lindos.train.visiting import is_here
 
 
 @dataclass(frozen=True)
@@ -47,16 +50,26 @@ class Platform:
             "fused": self.fused,
         }
 
+    def changed(self, before: dict[str, Any]) -> str:
+        """What is otherwise than in an environment of before, in words; empty where nothing is."""
+        now = self.environment()
+        found = [f"{key} {before[key]} then, {now[key]} now" for key in now if before.get(key, now[key]) != now[key]]
+        return "; ".join(found)
+
 
 @contextmanager
-def joined(device: str) -> Iterator[None]:
-    """Within it the processes that torchrun started know each other; nothing where there is but one."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+def joined(device: str, lighthouse: str = "") -> Iterator[None]:
+    """Within it the processes that torchrun started know each other; nothing where there is but one.
+
+    What holds a process group (a trainer) must be let go within it. `lighthouse` is the address by which replica groups
+    find each other, where there are several."""
+    alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
+    if is_here(lighthouse) if lighthouse else os.environ.get("WORLD_SIZE") == os.environ.get("LOCAL_WORLD_SIZE"):
+        # All on one machine: its name may lead to an address that nothing listens on.
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    if alone:
         yield
         return
-    if os.environ.get("WORLD_SIZE") == os.environ.get("LOCAL_WORLD_SIZE"):
-        # On one machine: its name may lead to an address that nothing listens on.
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     accelerated = device == "cuda" or (device == "auto" and torch.cuda.is_available())
     store, rank, world = next(rendezvous("env://"))
     store = PrefixStore(f"attempt {_attempt()}", store)
@@ -64,6 +77,10 @@ def joined(device: str) -> Iterator[None]:
     dist.init_process_group(backend, store=store, rank=rank, world_size=world)
     yield
     # Only after all went well: a rank that fails must end, and giving up a group would have it wait for the others.
+    # Groups that outlive the default one are ended as Python itself ends, at times while a thread of theirs still runs,
+    # and that aborts the process.
+    forget_groups()
+    gc.collect()
     dist.destroy_process_group()
 
 

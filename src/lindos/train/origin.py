@@ -21,6 +21,7 @@ MAY_CHANGE = (
     "data.path",
     "data.micro_batch",
     "layout",
+    "replicas",
     "start",
     "optimizer.lr",
     "optimizer.matrix_lr",

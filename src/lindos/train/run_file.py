@@ -136,6 +136,21 @@ class LogSection(Spec):
     """Write losses, rates and evaluations for TensorBoard, too, into the run's folder; wants lindos[tensorboard]."""
 
 
+class ReplicasSection(Spec):
+    """Replica groups that come and go, each started by a command of its own; `layout.replicas` are those inside one."""
+
+    lighthouse: str = ""
+    """Address of what the groups find each other by, like http://10.0.0.1:29510; empty where there is but one group."""
+    name: str = ""
+    """This group's, which differs between groups; better given as --replica."""
+    patience: Positive = 30.0
+    """Seconds that an exchange between groups may take, healing among them, before the others are given up."""
+    wait: Positive = 600.0
+    """Seconds to wait for others to come to a step; longer than any of them takes for one."""
+    least: Count = 1
+    """Groups without which nobody goes on."""
+
+
 class RunFile(Spec):
     """One run. `RunFile.load` reads it; unknown keys are errors with the nearest name."""
 
@@ -158,6 +173,7 @@ class RunFile(Spec):
     log: LogSection = LogSection()
     watch: WatchSection = WatchSection()
     machine: MachineSection = MachineSection()
+    replicas: ReplicasSection = ReplicasSection()
     layout: Layout = Layout()
     """How the work is spread over processes; `micro_batch` and the number format stand in `data` and `machine`."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,13 +25,30 @@ class StepResult:
     counted: int
 
 
+def _all_here(tensors: Sequence[Tensor]) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Whole:
+    """The batch of a step as a whole, of which a learner may be given a part while others learn the rest."""
+
+    counted: int
+    """Tokens whose prediction counts."""
+    parts: int
+    """Micro-batches."""
+    add_up: Callable[[Sequence[Tensor]], None] = _all_here
+    """Replaces tensors of one type by their sums over all who learn of it."""
+
+
 class Learner(Protocol):
     """What computes the losses of batches and their gradients, on one rank or with others."""
 
-    def learn(self, batch: Batch) -> StepResult:
+    def learn(self, batch: Batch, whole: Whole | None = None) -> StepResult:
         """Add the gradient of one batch, of which this rank was given its own rows.
 
-        Every counted token of the whole batch weighs the same, however micro-batches and ranks divide them.
+        Every counted token of the whole batch weighs the same, however micro-batches and ranks divide them. `whole`
+        says what that is where others learn the rest of it: gradients then lack theirs, results do not.
         """
         ...
 
@@ -56,15 +74,18 @@ class PlainLearner:
     def __init__(self, stage: Stage, micro_batch: int, *, device: torch.device | None = None) -> None:
         self.stage, self.micro_batch, self.device = stage, micro_batch, device
 
-    def learn(self, batch: Batch) -> StepResult:
-        counted = int(batch.loss_mask.sum())
+    def learn(self, batch: Batch, whole: Whole | None = None) -> StepResult:
         parts = micro_batches(batch, self.micro_batch, self.device)
-        self.stage.begin(max(1, counted), len(parts))
+        whole = whole or Whole(int(batch.loss_mask.sum()), len(parts))
+        self.stage.begin(max(1, whole.counted), whole.parts)
         for tokens, mask in parts:
             self.stage(tokens, tokens_BT=tokens, mask_BT=mask).backward()
         tally = self.stage.tally
-        shares_LE = torch.stack(tally.shares).mean(0) if tally.shares else None
-        return StepResult(float(tally.text), float(tally.router), balance_of(shares_LE), counted)
+        shares_LE = (torch.stack(tally.shares).sum(0) / whole.parts).cpu() if tally.shares else None
+        losses = torch.tensor([float(tally.text), float(tally.router)])
+        whole.add_up([losses] if shares_LE is None else [losses, shares_LE])
+        text, router = losses.tolist()
+        return StepResult(text, router, balance_of(shares_LE), whole.counted)
 
     @torch.inference_mode()
     def measure(self, batches: list[Batch]) -> float:

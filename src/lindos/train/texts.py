@@ -1,4 +1,4 @@
-"""What a run reads besides its batches: where documents begin, and the text held out to measure by."""
+"""What a run reads: its data, where documents begin in it, and the text held out to measure by."""
 
 from __future__ import annotations
 
@@ -8,6 +8,16 @@ from lindos.data import Batch, BatchPlan, TokenDataset
 from lindos.specs import SpecError
 from lindos.train.run_file import RunFile
 from lindos.train.worker import Worker
+
+
+def training_data(run: RunFile) -> TokenDataset:
+    """What the run trains on. Raises SpecError where the network knows fewer words than the data."""
+    data = TokenDataset.open(Path(run.data.path), split="train")
+    if data.vocabulary > run.spec.vocabulary:
+        raise SpecError(
+            f"{run.data.path}: its tokenizer has {data.vocabulary} words, {run.spec.name} only {run.spec.vocabulary}"
+        )
+    return data
 
 
 def start_token_of(run: RunFile, data: TokenDataset) -> int | None:

@@ -22,7 +22,7 @@ from lindos.specs import Layout
 from lindos.train.parallel.mesh import Mesh
 from lindos.train.parallel.weights import ShardedWeights
 from lindos.train.stage import Stage
-from lindos.train.step import StepResult, micro_batches
+from lindos.train.step import StepResult, Whole, micro_batches
 
 MicroBatches = list[tuple[Tensor, Tensor | None]]
 Passes = Callable[[MicroBatches, bool], None]
@@ -44,31 +44,34 @@ class ParallelLearner:
         self.stages, self.weights, self.mesh = stages, weights, mesh
         self.micro_batch, self.passes, self.device = micro_batch, passes, device
 
-    def learn(self, batch: Batch) -> StepResult:
-        counted = self._begin(batch)
+    def learn(self, batch: Batch, whole: Whole | None = None) -> StepResult:
+        whole = self._begin(whole or self._here(batch))
         self.passes(micro_batches(batch, self.micro_batch, self.device), True)
         self.weights.collect()
-        return self._result(counted)
+        return self._result(whole)
 
     @torch.no_grad()
     def measure(self, batches: list[Batch]) -> float:
         import numpy as np
 
         batch = Batch(*(np.concatenate([getattr(b, key) for b in batches]) for key in ("tokens", "loss_mask")))
-        self._begin(batch)
+        whole = self._begin(self._here(batch))
         self.passes(micro_batches(batch, self.micro_batch, self.device), False)
-        return self._result(0).loss
+        return self._result(whole).loss
 
-    def _begin(self, batch: Batch) -> int:
+    def _here(self, batch: Batch) -> Whole:
+        """What the ranks of this learner have together."""
         counted = torch.tensor(int(batch.loss_mask.sum()), device=self.device)
         if self.mesh.data.size > 1:
             dist.all_reduce(counted, group=self.mesh.data.handle)
-        parts = len(batch.tokens) // self.micro_batch * self.mesh.data.size
-        for stage in self.stages:
-            stage.begin(max(1, int(counted)), parts)
-        return int(counted)
+        return Whole(int(counted), len(batch.tokens) // self.micro_batch * self.mesh.data.size)
 
-    def _result(self, counted: int) -> StepResult:
+    def _begin(self, whole: Whole) -> Whole:
+        for stage in self.stages:
+            stage.begin(max(1, whole.counted), whole.parts)
+        return whole
+
+    def _result(self, whole: Whole) -> StepResult:
         """Sums over ranks of losses, and the mean over layers of the busiest expert's share."""
         shares = [torch.stack(stage.tally.shares).sum(0) for stage in self.stages if stage.tally.shares]
         busiest, layers = torch.zeros((), device=self.device), 0
@@ -76,6 +79,7 @@ class ParallelLearner:
             shares_LE = torch.cat(shares) / self.stages[0].parts
             if self.mesh.data.size > 1:
                 dist.all_reduce(shares_LE, group=self.mesh.data.handle)
+            whole.add_up([shares_LE])  # before the busiest is looked for
             busiest, layers = (shares_LE.max(-1).values * shares_LE.shape[-1]).sum(), len(shares_LE)
         text, router = (sum(getattr(stage.tally, key) for stage in self.stages) for key in ("text", "router"))
         everybody = self.mesh.stage.size
@@ -83,8 +87,10 @@ class ParallelLearner:
         sums = torch.stack([torch.as_tensor(each, dtype=torch.float64, device=self.device) for each in found])
         if self.mesh.world.size > 1:
             dist.all_reduce(sums, group=self.mesh.world.handle)
-        loss, router_loss, balance, all_layers = sums.tolist()
-        return StepResult(loss, router_loss, balance / all_layers if all_layers else 1.0, counted)
+        losses, (balance, all_layers) = sums[:2], sums[2:].tolist()
+        whole.add_up([losses])
+        loss, router_loss = losses.tolist()
+        return StepResult(loss, router_loss, balance / all_layers if all_layers else 1.0, whole.counted)
 
 
 def passes_of(

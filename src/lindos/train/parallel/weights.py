@@ -9,6 +9,7 @@ from dataclasses import replace
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
 from lindos.train.checkpoint import Part
@@ -22,7 +23,7 @@ class ShardedWeights:
     """fp32 masters and gradients of this rank's pieces; the forward pass casts as it gathers."""
 
     def __init__(self, stages: list[Stage], pieces: dict[str, Piece], mesh: Mesh) -> None:
-        self.pieces, self.mesh = pieces, mesh
+        self.stages, self.pieces, self.mesh = stages, pieces, mesh
         self.weights: dict[str, nn.Parameter] = {}
         self.small: set[str] = set()
         for stage in stages:
@@ -75,7 +76,12 @@ class ShardedWeights:
         return tuple(cut for cut in piece.cuts if cut.dim >= len(piece.shape) - 2)
 
     def publish(self) -> None:
-        """Nothing to do: the next forward pass gathers the masters."""
+        """Have the next forward pass gather the masters, also after one without a backward pass, which keeps what it
+        gathered."""
+        for stage in self.stages:
+            for module in stage.modules():
+                if isinstance(module, FSDPModule):
+                    module.reshard()
 
     def clear(self) -> None:
         self.gradients = {}
