@@ -23,6 +23,9 @@ STEPS: dict[str, tuple[str, dict[str, Any], int, int]] = {
     "dense, zero bubble": ("llama-3.1-8b", {"shards": 4, "pipeline": 2, "schedule": "zero-bubble"}, 16, 0),
     "dense, selectively": ("llama-3.1-8b", {"shards": 16, "tensor": 2, "recompute": "selective"}, 32, 0),
     "experts, selectively": ("grok-1", {"shards": 64, "expert": 8, "recompute": "selective"}, 64, 0),
+    "dense, few micro-batches": ("llama-3.1-8b", {"tensor": 8, "pipeline": 2, "micro_batch": 4}, 8, 0),
+    "dense, fewer than stages": ("llama-3.1-8b", {"tensor": 8, "pipeline": 4, "micro_batch": 2}, 4, 31),
+    "dense, optimizer, once": ("llama-3.1-8b", {"shards": 8, "sharding": "optimizer"}, 8, 0),
     "experts, sharded": ("mixtral-8x7b", {"shards": 64}, 64, 0),
     "experts apart": ("mixtral-8x7b", {"shards": 64, "expert": 8}, 128, 0),
     "experts, tensor": ("mixtral-8x7b", {"shards": 8, "tensor": 8}, 16, 0),
@@ -51,5 +54,9 @@ def test_a_dry_run_and_the_planner_count_the_same(name: str):
 def test_where_the_formulas_do_not_fit_the_planner_says_nothing():
     spec = load_model_spec("grok-1")
     uneven = Layout(pipeline=3, ends_count=True)
-    for layout in (Layout(precision="fp32"), uneven):
+    turns = Layout(pipeline=8, virtual_stages=4, schedule="interleaved")
+    for layout in (Layout(precision="fp32"), uneven, turns):
         assert own_counts(spec, layout, batch=8, sequence=64, rank=0) is None
+    halves = Layout(pipeline=2, schedule="zero-bubble")
+    assert own_counts(spec, halves, batch=8, sequence=64, rank=0) is not None
+    assert own_counts(spec, halves, batch=8, sequence=64, rank=1) is None

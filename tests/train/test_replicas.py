@@ -225,6 +225,15 @@ def test_another_group_writes_on_where_the_one_that_wrote_is_killed(
     assert (out / "model").is_dir()
 
 
+def test_a_sharded_group_trains_what_one_process_does(
+    table: dict[str, Any], tmp_path: Path, lighthouse: Lighthouse, start: Callable[..., Started]
+):
+    run = write_run(tmp_path / "run.json", {**table, "layout": {"shards": 2}})
+    out = tmp_path / "group"
+    start("group", group(run, out, "01", lighthouse.url, 2)).done()
+    check_close(out, undisturbed(tmp_path, table))
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("victim", [0, 1])
@@ -394,7 +403,12 @@ def test_a_journal_is_taken_over_where_it_was_left(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    "more", [{"watch": {"spike": 6, "on_spike": "rewind"}}, {"checkpoint": {"every": 4, "memory_every": 2}}]
+    "more",
+    [
+        {"watch": {"spike": 6, "on_spike": "rewind"}},
+        {"watch": {"spike": 6, "on_spike": "skip"}},
+        {"checkpoint": {"every": 4, "memory_every": 2}},
+    ],
 )
 def test_what_knows_one_group_only_is_refused_among_several(run_table: dict[str, Any], more: dict[str, Any]):
     groups = {"replicas": {"lighthouse": "http://127.0.0.1:1", "name": "01"}}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,7 +27,8 @@ from lindos.data import Batch, BatchPlan
 from lindos.specs import SpecError
 from lindos.train import RunFile, Trainer, TrainingError
 from lindos.train.detours import MOST, PAST, Detours
-from lindos.train.watch.hang import report
+from lindos.train.watch.exchanges import Exchanges
+from lindos.train.watch.hang import EXIT, HangWatch, report
 from lindos.train.watch.slow import Slow, slower
 from lindos.train.watch.spikes import LEAST, LONGEST, Spikes
 from tests.train.conftest import write_run
@@ -182,9 +185,9 @@ def test_a_spike_is_skipped_and_leaves_no_mark(spiky: Callable[..., tuple[Traine
     before: dict[str, torch.Tensor] = {}
     plain = trainer.skip
 
-    def skip(names: list[str]) -> None:
+    def skip(*names: Any, **how: Any) -> None:
         before.update({name: each.clone() for name, each in trainer.master.masters.items()})
-        plain(names)
+        plain(*names, **how)
         assert all(torch.equal(before[name], each) for name, each in trainer.master.masters.items())
 
     trainer.skip = skip  # type: ignore[method-assign]
@@ -387,3 +390,58 @@ def test_memory_of_a_way_that_was_left_is_forgotten(spiky: Callable[..., tuple[T
     one, two = saved(tmp_path / "run"), saved(tmp_path / "whole")
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert lines(tmp_path / "run", "leg")[-1]["where"] == "memory"
+
+
+def test_what_only_memory_holds_is_on_disk_before_memory_is_cleared(
+    spiky: Callable[..., tuple[Trainer, Poisoned]], tmp_path: Path
+):
+    memory = tmp_path / "memory"
+    memory.mkdir()
+    kept = {"checkpoint": {"every": 20, "background": False, "memory_every": 1, "memory_folder": str(memory)}}
+    trainer, plan = spiky("tell", set(), **kept)
+    stop_at(trainer, plan, 26)
+    trainer.memory.wait()
+    again, _ = spiky("tell", set(), resume=True, **kept)
+    assert again.step == 26
+    again.train(minutes=0)
+    assert spiky("tell", set(), resume=True)[0].step == 26
+    assert not list(memory.iterdir())
+
+
+class Store(dict[str, str]):
+    """What a rank says, where all can read it."""
+
+    set = dict.__setitem__
+    delete_key = dict.__delitem__
+
+
+def test_a_rank_that_moves_again_takes_back_what_it_said():
+    exchanges, store = Exchanges(), Store()
+    watch = HangWatch(exchanges, 10.0, 3, lambda: 7, print)
+    watch._publish(store)
+    assert not store
+    exchanges.moved -= 6.0
+    watch._publish(store)
+    assert json.loads(store["lindos/watch/3"])["step"] == 7
+    exchanges.moved += 6.0
+    watch._publish(store)
+    assert not store
+
+
+def test_a_disk_and_a_store_that_hang_do_not_keep_a_rank(tmp_path: Path):
+    script = (
+        "import time, threading\n"
+        "from lindos.train.watch import hang\n"
+        "from lindos.train.watch.exchanges import Exchange, Exchanges\n"
+        "plain = hang._in_time\n"
+        "hang._in_time = lambda work, seconds=30.0: plain(work, 0.2)\n"
+        "seen = Exchanges()\n"
+        "seen.now = Exchange('all-reduce', None, None, 8, time.monotonic() - 9)\n"
+        "class Stuck:\n"
+        "    def __getattr__(self, name):\n"
+        "        time.sleep(60)\n"
+        "watch = hang.HangWatch(seen, 1.0, 0, lambda: 1, lambda text: time.sleep(60))\n"
+        "watch._look(Stuck())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=50)
+    assert done.returncode == EXIT, done.stderr

@@ -121,7 +121,8 @@ class Case:
     @cached_property
     def scored_pairs(self) -> Array:
         """As `pairs`, with those that are computed and masked: attention goes through queries in blocks."""
-        return self.pairs + np.minimum(self.software.query_block, self.work.sequence) / 2
+        stretch = self.work.sequence / np.where(self.layout.context > 1, 2 * self.layout.context, 1.0)
+        return self.pairs + np.minimum(self.software.query_block, stretch) / 2
 
     @cached_property
     def pairs(self) -> Array:

@@ -67,25 +67,33 @@ def memory_of(case: Case, stage: StageShare) -> Memory:
     weights = np.where(streams, 4.0 * sharded + 2.0 * software.ends_kept * ends, 2.0 * both)
     # and its gradients with it.
     each_gradient = np.where(layout.sharding == 3, 4.0, software.gradient_bytes)
-    gradients = each_gradient * np.where((layout.sharding >= 2) & ~gathered_whole(case), sharded, both)
+    once = (software.late_gradients > 0) & (layout.pipeline == 1) & (case.micro_batches <= 1)
+    apart = ((layout.sharding >= 2) & ~gathered_whole(case)) | (once & (layout.sharding == 1))
+    gradients = each_gradient * np.where(apart, sharded, both)
     optimizer = np.where(streams, 8.0, 12.0) * sharded
+    passing = _fullest(case, stage, gradients, np.where(streams, ends, 0.0), _buffers(case, stage, streams))
+    return Memory(weights, passing[0], optimizer, *passing[1:])
+
+
+def _fullest(
+    case: Case, stage: StageShare, gradients: Array, ends: Array, buffers: Array
+) -> tuple[Array, Array, Array]:
+    """Gradients, activations and buffers when most is held; `ends` are parameters whose gradients leave last.
+
+    Where gradients come late, that is before any is there, or once the first micro-batch is back, or when the ends'
+    leave and there are no activations any more, nor gathered ends.
+    """
+    software, working = case.software, _working(case)
     each = stage.dense * kept_bytes(case, mixture=False) + stage.mixtures * kept_bytes(case, mixture=True)
-    activations = _flight(case, stage) * each + _working(case)
-    buffers = _buffers(case, stage, streams)
-    # When the ends' gradients leave, at last, there are no activations any more, nor gathered ends.
     scattered = 2.0 + software.scatter_bytes - 2.0 * software.ends_kept
-    leaving = np.where(streams & (software.scatter_bytes > 0), scattered * ends, 0.0)
-    # With one micro-batch gradients and activations take each other's place.
-    none_yet = (software.late_gradients > 0) & (case.micro_batches <= 1) & (activations + buffers > leaving + gradients)
-    gradients = np.where(none_yet, 0.0, gradients)
-    buffers = np.maximum(buffers, leaving - activations)
-    return Memory(weights, gradients, optimizer, activations, buffers)
-
-
-def _flight(case: Case, stage: StageShare) -> Array:
-    """Micro-batches in flight when most is held: where gradients come late, once the first one is back."""
-    after = np.maximum(case.micro_batches - 1 / case.layout.virtual_stages, 1.0)
-    return np.where(case.software.late_gradients > 0, np.minimum(stage.flight, after), stage.flight)
+    leaving = np.where(software.scatter_bytes > 0, scattered * ends, 0.0)
+    back = np.minimum(stage.flight, np.maximum(case.micro_batches - 1 / case.layout.virtual_stages, 0.0))
+    late = software.late_gradients > 0
+    then = gradients + np.maximum(np.where(back > 0, back * each + working + buffers, 0.0), leaving)
+    none_yet = late & (stage.flight * each + working + buffers > then)
+    activations = np.where(late & ~none_yet, np.maximum(back, 1.0), stage.flight) * each + working
+    full = np.where(late, np.maximum(buffers, leaving - activations), buffers)
+    return np.where(none_yet, 0.0, gradients), activations, full
 
 
 def _sizes(case: Case) -> tuple[Array, Array, Array]:
@@ -103,7 +111,8 @@ def layer_bytes(case: Case, *, mixture: bool) -> Array:
     tokens, split = case.tokens, case.split_tokens
     heads = work.heads / layout.tensor
     queries, keys_values, output = _sizes(case)
-    norms = 2.0 * split * work.width * (work.norms + 2)  # what norms read, and what those before products give
+    # What norms read, and what those before products give.
+    norms = 2.0 * split * work.width * (work.norms + np.minimum(work.norms, 2))
     latents = 2 * (work.query_rank + work.kv_rank) + work.rope_size
     attention = 2.0 * tokens * (queries + keys_values + output + latents) + 4.0 * tokens * heads
     normed = work.query_key_norms * (queries + work.kv_heads * work.head_size / layout.tensor)

@@ -41,11 +41,14 @@ class OwnCounts:
 
 def own_counts(spec: ModelSpec, layout: Layout, *, batch: int, sequence: int, rank: int) -> OwnCounts | None:
     """The counts of `rank`; None where the planner's formulas do not fit the case: they know bf16, stages of equal
-    length, and networks whose layers are all of one kind."""
+    length, few of them on a rank, and networks whose layers are all of one kind."""
     lengths = {len(layers) for layers in layout.stages(spec)}
-    if layout.precision != "bf16" or len(lengths) > 1 or 0 < spec.dense_layers < spec.layers:
+    stage = rank // layout.stage_ranks
+    # PyTorch keeps three stages' weights gathered, and gathers others again; and what waits for the second half of its
+    # backward pass, on all stages but the first, holds more than activations.
+    odd = layout.virtual_stages > 3 or (layout.schedule == "zero-bubble" and stage > 0)
+    if odd or layout.precision != "bf16" or len(lengths) > 1 or 0 < spec.dense_layers < spec.layers:
         return None
     case = Case(work_of(spec, sequence=sequence, batch=batch), UNIT, layouts_of([layout]), own_software())
-    stage = rank // layout.stage_ranks
     seen, memory = volumes(case, stage), memory_of(case, stage_of(case, stage))
     return OwnCounts(*(float(each[0]) for each in (seen.total_flops, seen.total_moved, memory.total)))

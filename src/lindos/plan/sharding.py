@@ -68,7 +68,7 @@ def weight_exchanges(case: Case, network: Network, held: Held) -> WeightExchange
     between = between + network.data(held.experts / within, copies, within * expert_stride, both_ways)
     between = np.where((layout.replicas > 1) & (layout.sharding > 0), between, 0.0)
     tied_ends = np.where((case.work.tied > 0) & (layout.pipeline > 1), 2.0, 1.0)
-    between = between + network.data(held.ends / ranks, tied_ends, layout.stage_ranks, both_ways)
+    between = between + network.data(held.ends / case.dense_shards, tied_ends, layout.stage_ranks, both_ways)
     freed = held.dense - np.where(software.ends_kept > 0, held.ends, 0.0)
     return WeightExchanges(
         share(held.dense, BF16), share(freed, BF16), share(held.dense, software.gradient_bytes), between

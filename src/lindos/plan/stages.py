@@ -52,9 +52,14 @@ def in_flight(case: Case, index: int | Array) -> Array:
     """Micro-batches that pipeline rank `index` has taken forward and not yet back, in whole stages' worth.
 
     One-forward-one-backward holds as many as there are stages from here to the end; interleaving starts more of them
-    before the first comes back (Narayanan et al. 2021, https://arxiv.org/abs/2104.04473, section 2.2).
+    before the first comes back (Narayanan et al. 2021, https://arxiv.org/abs/2104.04473, section 2.2). Zero-bubble
+    schedules hold as many as there are stages everywhere: what comes back waits for its weight gradients (Qi et al.,
+    https://arxiv.org/abs/2401.10241, section 2.2, as little memory as they describe for ZB-H1 on the first stage).
     """
     p, v = case.layout.pipeline, case.layout.virtual_stages
     after = p - 1 - np.asarray(index, np.float64)
-    parts = np.where(v > 1, (v - 1) * p + 2 * after + 1, after + 1)
+    parts = np.where(v > 1, (v - 1) * p + 2 * after + 1, np.where(case.layout.schedule == 2, p, after + 1))
+    # With fewer micro-batches than stages there is nothing to alternate with: all go ahead, on every rank.
+    few = (case.software.late_gradients > 0) & (case.micro_batches < p * v)
+    parts = np.where(few, p * v, parts)
     return np.minimum(parts / v, np.maximum(case.micro_batches, 1))

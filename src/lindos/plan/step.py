@@ -108,7 +108,9 @@ def _tensor_exchanges(case: Case, share: StageShare) -> Array:
     branch = ~case.whole_experts | (work.shared_width > 0)
     forward = 4 * share.dense + np.where(branch, 4, 2) * share.mixtures
     inputs = 2 * share.dense + np.where(work.shared_width > 0, 2, 1) * share.mixtures
-    back = forward + np.where(again > 0, 0.0, software.gathered_again * inputs)
+    # A backward pass in two halves gathers in both; the first stage has no gradient to pass on, and takes one.
+    halves = np.where(case.layout.schedule == 2, 2 - share.embeds, 1.0)
+    back = forward + np.where(again > 0, 0.0, software.gathered_again * inputs * halves)
     # What ends a layer is not computed again where nothing keeps it.
     spared = software.stops_early * (work.norms <= 2) * (share.dense + branch * share.mixtures)
     # The embedding's sum goes to the tokens' owners, the head gathers them; each once more on the way back.

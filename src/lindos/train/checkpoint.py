@@ -208,20 +208,17 @@ def prune(folder: Path, keep: int) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def mark_damaged(folder: Path, newest: Checkpoint) -> None:
-    """Rename what was passed over for an older checkpoint, or it would pass for the newest one for ever."""
-    for path in _after(folder, newest):
+def mark_damaged(folder: Path, names: Iterable[str]) -> None:
+    """Rename checkpoints that were passed over, or they would pass for newer ones than those that are good."""
+    for path in (folder / name for name in names):
         path.rename(free_name(path.with_name(f"damaged-{path.name}")))
 
 
 def remove_after(folder: Path, last: Checkpoint) -> None:
     """Remove the checkpoints of a way that is not gone: they would pass for newer ones than those of the new way."""
-    for path in _after(folder, last):
-        shutil.rmtree(path)
-
-
-def _after(folder: Path, checkpoint: Checkpoint) -> list[Path]:
-    return [path for path in sorted(folder.glob("step-*")) if path.name > f"step-{checkpoint.step:08d}"]
+    for path in sorted(folder.glob("step-*")):
+        if path.name > f"step-{last.step:08d}":
+            shutil.rmtree(path)
 
 
 def free_name(folder: Path) -> Path:
@@ -233,18 +230,18 @@ def free_name(folder: Path) -> Path:
 
 
 def newest_checkpoint(
-    folder: Path, ranks: Ranks | None = None, *, until: int | None = None
+    folder: Path, ranks: Ranks | None = None, *, until: int | None = None, every: int = 1
 ) -> tuple[Checkpoint | None, list[str]]:
     """The newest checkpoint whose checksums hold, and why newer ones were passed over; the same on all ranks.
 
-    With `until` none of a later step.
+    With `until` none of a later step, with `every` multiples of it only.
     The files of one are verified by all ranks together, each some of them.
     """
     ranks = ranks or Ranks()
     passed: list[str] = []
     for name in ranks.share([path.name for path in sorted(folder.glob("step-*"), reverse=True)]):
         path = folder / name
-        if until is not None and name > f"step-{until:08d}":
+        if (until is not None and name > f"step-{until:08d}") or (every > 1 and int(name[5:]) % every):
             continue
         meta, damage = ranks.together(lambda path=path: _verified(path, ranks))
         why = ranks.share(next((each for each in ranks.gather(damage) if each), ""))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lindos.specs import Spec
+from lindos.specs import Spec, SpecError
 
 MOST = 3
 """So often a run goes back from the same place, each time further."""
@@ -41,6 +41,11 @@ class Detours(Spec):
         """Going on at step `to`, with the batches that follow the spike's."""
         furthest = max(spike, self.spike)
         return Detours(shift=self.shift + spike + 1 - to, spike=furthest, tries=self.tries_from(spike), to=to)
+
+    def require_none(self) -> None:
+        """Raise SpecError where batches were left out: replica groups take all of them."""
+        if self.shift:
+            raise SpecError("this run has left batches out after spikes; replica groups know nothing of that")
 
     @classmethod
     def of(cls, meta: dict[str, Any]) -> Detours:

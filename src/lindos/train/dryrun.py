@@ -280,7 +280,7 @@ def _marked(observer: Observer, stages: list[Stage], straight: bool, mark: str) 
     """FSDP says what it is at: how far a backward pass has come, and what it holds meanwhile."""
     if not straight:  # backward passes come between forward passes, and gradients leave when all are done
         observer.phase = LEAVING if "post_backward_reduce" in mark else observer.phase
-    elif "pre_forward" in mark or "pre_backward" in mark:
+    elif ("pre_forward" in mark or "pre_backward" in mark) and ".experts)" not in mark:
         observer.phase = LEAVING if mark == "FSDP::pre_backward (model.layers.0)" else UPPER
     _tell_fsdp(observer, stages)
 

@@ -24,14 +24,17 @@ def go_back(trainer: Trainer, spike: str) -> bool:
             f"step {left}: {spike}; the run has gone back {MOST} times from there. Lower optimizer.lr, raise "
             "watch.spike or set watch.on_spike to skip, and go on with --resume"
         )
-    checkpoint, _ = newest_checkpoint(trainer.checkpoints, trainer.ranks, until=before.latest(left))
+    # Of those that are written however a run is interrupted: it must go back to the same.
+    latest, every = before.latest(left), trainer.run.checkpoint.every
+    checkpoint, _ = newest_checkpoint(trainer.checkpoints, trainer.ranks, until=latest, every=every)
     if checkpoint is None:
         trainer.watch.tell("spike", f"{spike}; there is no checkpoint to go back to, the step is skipped")
-        trainer.skip([])
+        trainer.skip()
         return True
     trainer.watch.tell("spike", f"{spike}; back to step {checkpoint.step}, and on with the batches after this one")
     trainer.master.clear()
     trainer.take(checkpoint)
+    trainer.saved = checkpoint.step
     trainer.detours = before.after(left, checkpoint.step)
     trainer.master.publish()
     trainer.ranks.together(lambda: _forget_after(trainer, checkpoint) if trainer.ranks.first else None)

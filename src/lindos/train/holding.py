@@ -23,14 +23,14 @@ class Holder:
         self._kept = ExitStack()
 
     @contextmanager
-    def during(self) -> Iterator[None]:
-        """Within it nobody else trains in the folder, unless shared. Raises CheckpointError where someone does."""
+    def during(self) -> Iterator[bool]:
+        """Within it nobody else trains in the folder, unless shared: then whether it has just become this group's.
+        Raises CheckpointError where someone does."""
         with ExitStack() as lock:
-            if self.shared:
-                self.take()
-            else:
+            taken = self.shared and self.take()
+            if not self.shared:
                 self.ranks.together(lambda: lock.enter_context(held(self.folder)) if self.ranks.first else None)
-            yield
+            yield taken
 
     def take(self, seconds: float = 0.0) -> bool:
         """Whether a shared folder has just become this group's, within `seconds`."""

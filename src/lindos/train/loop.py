@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -15,6 +16,7 @@ from rich.markup import escape
 from lindos.data import BatchPlan
 from lindos.model import Transformer
 from lindos.model.formats import require_replaceable
+from lindos.model.hardware import product_dtype
 from lindos.train.checkpoint import Checkpoint, free_name, mark_damaged, newest_checkpoint
 from lindos.train.detours import Detours
 from lindos.train.exporting import TrainingError, export_model
@@ -29,7 +31,7 @@ from lindos.train.ranks import Ranks
 from lindos.train.run_file import RunFile, learning_rate
 from lindos.train.sample import sample_text
 from lindos.train.saving import Saver
-from lindos.train.step import StepResult, purpose_of
+from lindos.train.step import StepResult, purpose_of, step_fields
 from lindos.train.tensorboard import board_of
 from lindos.train.texts import held_out_batches, start_token_of, training_data
 from lindos.train.turns import Alone, Among, Turns, check_replicas, fingerprint_of
@@ -61,11 +63,12 @@ class Trainer:
         self.run, self.folder = run, folder
         self.ranks = Ranks.all()
         self.console = (console or Console()) if self.ranks.first else Console(quiet=True)
-        self.step = self._saved = 0
+        self.step = self.saved = 0
         self._skips = 0
         self._stopping = self._writing = False
         self.platform = prepare_platform(run.machine, processes=local_processes())
-        self.ranks.alike({"precision": str(self.platform.dtype), "fused": self.platform.fused})
+        products = str(product_dtype(self.platform.device))
+        self.ranks.alike({"precision": str(self.platform.dtype), "fused": self.platform.fused, "products": products})
         if run.machine.compile and not self.platform.fused:
             self.console.print(
                 "no working C++ compiler with Python's headers here: element-wise work runs unfused (slower, rounded "
@@ -127,7 +130,8 @@ class Trainer:
             self._continue(checkpoint, renew)
         # Masters are fp32 copies of what the model was made with; the model is always their cast.
         self.master.publish()
-        self._saved, self._from = self.step, checkpoint.where if checkpoint and self.step else None
+        self._from = checkpoint.where if checkpoint and self.step else None
+        self.saved = -1 if self._from == "memory" else self.step
         if not self.holder.shared:  # else when it is known at which step
             self._write_on()
 
@@ -148,6 +152,7 @@ class Trainer:
     def _newest(self, resume: bool) -> tuple[Checkpoint | None, list[str]]:
         """The newest checkpoint, on disk or in memory, and why newer ones on disk were passed over."""
         checkpoint, passed = newest_checkpoint(self.checkpoints, self.ranks)
+        self._damaged = [line.partition(" ")[0] for line in passed]
         remembered, told = None, []
         if resume:
             remembered, told = self.memory.newest(checkpoint.step if checkpoint else 0, self.origin)
@@ -179,7 +184,7 @@ class Trainer:
         )
         self.take(checkpoint)
         writes = self.ranks.first and self.holder.mine
-        self.ranks.together(lambda: mark_damaged(self.checkpoints, checkpoint) if writes else None)
+        self.ranks.together(lambda: mark_damaged(self.checkpoints, self._damaged) if writes else None)
         if changed := self.platform.changed(checkpoint.meta["environment"]):
             told = f"resumed on another machine or version ({changed}): losses continue, but not bit for bit"
             self.console.print(told, markup=False)
@@ -207,9 +212,11 @@ class Trainer:
         until = math.inf if minutes is None else time.monotonic() + 60 * minutes
         before = self._catch_signals()
         try:
-            with self.holder.during(), self.watch.running():
+            with self.holder.during() as taken, self.watch.running():
                 try:
                     self._meet()
+                    if taken:
+                        self._catch_up()
                     self._steps(last, until)
                 except BaseException:
                     self.journal.end(self.step, "error")
@@ -225,13 +232,15 @@ class Trainer:
 
     def _meet(self) -> None:
         if self.holder.shared:
-            mark = fingerprint_of(self.origin, self.platform.dtype)
+            self.detours.require_none()
+            mark = fingerprint_of(self.origin, self.platform.dtype, product_dtype(self.platform.device))
             self.turns = Among(self.run, self.plan, self.worker, self.optimizer, self.ranks, mark, self.step)
 
     def _catch_up(self) -> None:
         """The group that wrote is gone; it may have left later weights than these."""
-        checkpoint, _ = newest_checkpoint(self.checkpoints, self.ranks)
-        self._saved = -1 if checkpoint is None else checkpoint.step
+        checkpoint, passed = newest_checkpoint(self.checkpoints, self.ranks)
+        self._damaged = [line.partition(" ")[0] for line in passed]
+        self.saved = -1 if checkpoint is None else checkpoint.step
         if checkpoint is not None and checkpoint.step > self.step:
             self._continue(checkpoint, renew=False)
             self.master.publish()
@@ -250,13 +259,13 @@ class Trainer:
                 self._sample()
             if self.step % self.run.checkpoint.every == 0:
                 self._save()
-            if self.memory.due(self.step) and self.step < last:
+            if self.memory.due(self.step) and self.step < last and not self._skips:
                 self.memory.save(self.step, self.optimizer.parts(), self._meta())
         if self.step >= self.run.schedule.steps and self.holder.take(self.run.replicas.patience):
             self._catch_up()
-            if self._saved < self.step:
+            if self.saved < self.step:
                 self._write_on()
-        if self._saved != self.step:
+        if self.saved != self.step:
             self._save()
         self.saver.wait()
         self.memory.end()
@@ -284,7 +293,7 @@ class Trainer:
             return go_back(self, spike)
         if spike and self.run.watch.on_spike == "skip":
             self.watch.tell("spike", f"{spike}; skipped")
-            self.skip([])
+            self.skip()
             return True
         if spike:
             self.watch.tell("spike", spike)
@@ -302,7 +311,8 @@ class Trainer:
         found = self.ranks.gather(self.master.not_finite())
         names = [self._named(rank, name) for rank, tensors in enumerate(found) for name in tensors]
         self.console.print(f"[yellow]step {self.step}: gradient not finite in {', '.join(names[:3])}; skipped[/yellow]")
-        self.skip(names)
+        self._skips += 1
+        self.skip(names, counts=True)
         if self._skips >= MOST_SKIPS:
             self.saver.wait()  # a checkpoint may still be on its way
             raise TrainingError(
@@ -310,32 +320,18 @@ class Trainer:
                 "optimizer.lr and optimizer.matrix_lr in the run file and go on from the last checkpoint with --resume"
             )
 
-    def skip(self, names: list[str]) -> None:
-        """Leave this step's gradient out; `names` are the tensors in which it is not finite."""
-        self.journal.write("skip", step=self.step, tensors=names)
+    def skip(self, names: Sequence[str] = (), *, counts: bool = False) -> None:
+        """Leave this step's gradient out; `names` are the tensors in which it is not finite, such steps count."""
+        self.journal.write("skip", step=self.step, tensors=list(names))
         self.master.clear()
-        self._skips += 1
+        self._skips = self._skips if counts else 0
         self.step += 1
 
     def _named(self, rank: int, name: str) -> str:
         return name if self.ranks.size == 1 else f"{name} of rank {rank}"
 
     def _log(self, result: StepResult, norm: float, rate: float, seconds: float) -> None:
-        per_step = self.run.tokens_per_step
-        flops = per_step * self.run.spec.training_flops_per_token(self.run.data.sequence)
-        fields = {
-            "step": self.step,
-            "tokens": (self.step + 1) * per_step,
-            "loss": result.loss,
-            "router_loss": result.router_loss,
-            "balance": result.balance,
-            "counted": result.counted,
-            "norm": norm,
-            "rate": rate,
-            "seconds": seconds,
-            "tokens_per_s": per_step / seconds,
-            "flops_per_s": flops / seconds,
-        }
+        fields = {"step": self.step, **step_fields(self.run, self.step, result, seconds), "norm": norm, "rate": rate}
         self.journal.write("step", **fields)
         self.journal.tell_step(fields, self.run.schedule.steps)
 
@@ -358,7 +354,7 @@ class Trainer:
     def _save(self) -> None:
         if not self.holder.mine:
             return
-        self._saved = self.step
+        self.saved = self.step
         before = self.saver.held_up
         self.saver.save(self.step, self.optimizer.parts(), self._meta())
         self.journal.write("checkpoint", where="disk", step=self.step, seconds_held_up=self.saver.held_up - before)

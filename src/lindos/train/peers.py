@@ -88,7 +88,7 @@ class PeerMemory:
 
     def newest(self, after: int, origin: dict[str, Any]) -> tuple[Remembered | None, list[str]]:
         """The newest checkpoint beyond step `after` that this run can go on from, and why others were passed over."""
-        key = self._training.share(_key(self.folder)) if self.every else ""
+        key = self._training.share(self._training.together(lambda: _key(self.folder))) if self.every else ""
         if not key:
             return None, []
         layout, world = origin["run"]["layout"], self._ranks.size
@@ -256,9 +256,12 @@ def _check(memory: Path) -> None:
 def _key(folder: Path, *, make: bool = False) -> str:
     """What tells a run from another one that was in the same folder before; empty where none was noted yet."""
     path = folder / ".memory-key"
-    if make and not path.exists():
-        path.write_text(secrets.token_hex(16), encoding="utf-8")
-    return path.read_text(encoding="utf-8") if path.exists() else ""
+    held = path.read_text(encoding="utf-8") if path.exists() else ""
+    if make and not held:
+        held, draft = secrets.token_hex(16), path.with_suffix(".writing")
+        draft.write_text(held, encoding="utf-8")
+        os.replace(draft, path)
+    return held
 
 
 def _drawn(own: Draft | str) -> Draft:

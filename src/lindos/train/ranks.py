@@ -81,6 +81,8 @@ class Ranks:
             result = work()
         except Exception as error:  # noqa: BLE001 - raised again below, when all know
             trouble = error
+        if not self.any(trouble is not None):
+            return result  # type: ignore[return-value]
         told = self.gather("" if trouble is None else f"rank {self.rank}: {trouble}")
         first = self.share(next((text for text in told if text), ""))
         if trouble is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -112,3 +112,18 @@ def balance_of(shares_LE: Tensor | None) -> float:
     if shares_LE is None:
         return 1.0
     return float((shares_LE.max(-1).values * shares_LE.shape[-1]).mean())
+
+
+def step_fields(run: RunFile, step: int, result: StepResult, seconds: float) -> dict[str, Any]:
+    """What a journal says of a step that took so long."""
+    tokens = run.tokens_per_step
+    return {
+        "tokens": (step + 1) * tokens,
+        "loss": result.loss,
+        "router_loss": result.router_loss,
+        "balance": result.balance,
+        "counted": result.counted,
+        "seconds": seconds,
+        "tokens_per_s": tokens / seconds,
+        "flops_per_s": tokens * run.spec.training_flops_per_token(run.data.sequence) / seconds,
+    }

@@ -140,7 +140,7 @@ def check_replicas(run: RunFile) -> None:
     if run.replicas.lighthouse and not run.replicas.name:
         raise SpecError("replicas.lighthouse: the group needs a name; give --replica, another one in each group")
     apart = (
-        ("watch.on_spike = rewind", run.watch.spike > 0 and run.watch.on_spike == "rewind"),
+        (f"watch.on_spike = {run.watch.on_spike}", run.watch.spike > 0 and run.watch.on_spike != "tell"),
         ("checkpoint.memory_every", run.checkpoint.memory_every > 0),
     )
     for name, used in apart:
@@ -153,9 +153,9 @@ def check_replicas(run: RunFile) -> None:
         )
 
 
-def fingerprint_of(origin: dict[str, Any], dtype: torch.dtype) -> bytes:
+def fingerprint_of(origin: dict[str, Any], *dtypes: torch.dtype) -> bytes:
     """32 bytes that are the same in groups which compute the same steps: of a run's origin, and what it computes in."""
     run = {key: value for key, value in origin["run"].items() if key not in ITS_OWN}
     run["data"] = {key: value for key, value in run["data"].items() if key != "path"}
-    text = json.dumps({**origin, "run": run, "dtype": str(dtype)}, sort_keys=True)
+    text = json.dumps({**origin, "run": run, "dtypes": [str(dtype) for dtype in dtypes]}, sort_keys=True)
     return hashlib.sha256(text.encode()).digest()

@@ -23,6 +23,8 @@ class Again:
 
     def note(self, made: Tensor, make: Make) -> None:
         """`make()` gives what `made` is, laid out alike."""
+        if not torch.is_grad_enabled():
+            return
         self._made[_memory(made)] = made, _Anew(make)
 
     def way_to(self, x: Tensor) -> Make:
@@ -59,7 +61,7 @@ class Again:
     def _pack(self, tensor: Tensor) -> Tensor | _Use:
         found = self._made.get(_memory(tensor))
         if found is None:
-            return tensor
+            return tensor.detach()  # an operation that keeps its own result would else keep itself
         found[1].uses += 1
         return _Use(found[1], tensor.shape, tensor.stride(), int(tensor.storage_offset()))
 

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch.distributed as dist
@@ -33,11 +33,23 @@ class Exchange:
     """One exchange this rank takes part in."""
 
     operation: str
-    ranks: tuple[int, ...]
-    """Whom it is among; of a send or receive the other one alone."""
+    group: Any
+    """The process group."""
+    peer: int | None
+    """Of a send or receive: the other one's number in the group."""
     bytes: int
     began: float
     """On the monotonic clock: when this rank began to wait for it."""
+
+    @property
+    def ranks(self) -> tuple[int, ...]:
+        """Whom it is among, of a send or receive the other one alone; empty for a group that torch does not list, as
+        those that join replica groups."""
+        try:
+            ranks = dist.get_process_group_ranks(self.group)
+        except (KeyError, ValueError, RuntimeError):
+            return ()
+        return tuple(ranks) if self.peer is None else (ranks[self.peer],)
 
 
 @dataclass
@@ -72,7 +84,7 @@ class Exchanges:
     def _asking(self, operation: str, plain: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(plain)
         def call(group: dist.ProcessGroup, *args: Any, **kwargs: Any) -> Any:
-            exchange = Exchange(operation, _partners(group, operation, args), _bytes(args), time.monotonic())
+            exchange = Exchange(operation, group, _peer(operation, args), _bytes(args), time.monotonic())
             work = self._through(exchange, lambda: plain(group, *args, **kwargs))
             if work is not None:
                 self._asked[id(work)] = exchange
@@ -86,7 +98,7 @@ class Exchanges:
             asked = self._asked.pop(id(work), None)
             if asked is None:
                 return plain(work, *args, **kwargs)
-            waiting = Exchange(asked.operation, asked.ranks, asked.bytes, time.monotonic())
+            waiting = replace(asked, began=time.monotonic())
             return self._through(waiting, lambda: plain(work, *args, **kwargs))
 
         return wait
@@ -106,11 +118,10 @@ class Exchanges:
         self._asked.clear()
 
 
-def _partners(group: dist.ProcessGroup, operation: str, args: tuple[Any, ...]) -> tuple[int, ...]:
-    ranks = dist.get_process_group_ranks(group)
-    if operation in ("send", "receive") and len(args) > 1 and isinstance(args[1], int):
-        return (ranks[args[1]],)
-    return tuple(ranks)
+def _peer(operation: str, args: tuple[Any, ...]) -> int | None:
+    if operation not in ("send", "receive") or len(args) < 2:
+        return None
+    return args[1] if isinstance(args[1], int) else None
 
 
 def _bytes(args: tuple[Any, ...]) -> int:

@@ -15,7 +15,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ class HangWatch:
         """`patience` in seconds; `step` says which one the rank is at, `tell` is called with a report before the
         process ends."""
         self.exchanges, self.patience, self.rank, self.step, self.tell = exchanges, patience, rank, step, tell
-        self._over = threading.Event()
+        self._over, self._public = threading.Event(), False
         self._trainer = threading.get_ident()
 
     @contextmanager
@@ -60,13 +60,28 @@ class HangWatch:
 
     def _look(self, store: Any) -> None:
         while not self._over.wait(self.patience / 10):
-            still = time.monotonic() - self.exchanges.moved
-            if still > self.patience / 2:
-                store.set(_key(self.rank), json.dumps(self.said()))
+            _in_time(lambda: self._publish(store))
             now = self.exchanges.now
             if now is not None and time.monotonic() - now.began > self.patience:
-                self.tell(report(self.said(), now.ranks, lambda rank: _heard(store, rank)))
-                os._exit(EXIT)
+                self._give_up(now, store)
+
+    def _give_up(self, exchange: Exchange, store: Any) -> None:
+        """Tell and end, unless the exchange ends meanwhile."""
+        mine = self.said()
+        told = _in_time(lambda: report(mine, exchange.ranks, lambda rank: _heard(store, rank)))
+        told = told or f"{_told(mine)}\nnobody could be asked where the others are"
+        if self.exchanges.now is exchange:
+            _in_time(lambda: self.tell(told))
+            os._exit(EXIT)
+
+    def _publish(self, store: Any) -> None:
+        """Say what this rank is at where it has stood still for long; take it back when it has moved since."""
+        if time.monotonic() - self.exchanges.moved > self.patience / 2:
+            store.set(_key(self.rank), json.dumps(self.said()))
+            self._public = True
+        elif self._public:
+            store.delete_key(_key(self.rank))
+            self._public = False
 
     def said(self) -> Said:
         """What this rank is at."""
@@ -97,7 +112,9 @@ def report(mine: Said, partners: tuple[int, ...], heard: Callable[[int], Said | 
     `heard` gives what a rank said of itself, None where it says nothing.
     """
     lines = [_told(mine)]
-    asked, queue, missing = {mine["rank"]}, list(partners), []
+    # From the own rank on, so that of a large group everybody asks others.
+    around = sorted(partners, key=lambda rank: (rank < mine["rank"], rank))
+    asked, queue, missing = {mine["rank"]}, around, []
     while queue and len(asked) <= FOLLOWED:
         rank = queue.pop(0)
         if rank in asked:
@@ -112,8 +129,23 @@ def report(mine: Said, partners: tuple[int, ...], heard: Callable[[int], Said | 
     if len(missing) > NAMED:
         lines.append(f"and {len(missing) - NAMED} more")
     if not missing:
-        lines.append("everybody asked waits, too: exchanges in different orders, or a network that is cut")
+        of = f" (of {len(partners)}, {len(asked) - 1} were)" if len(partners) > FOLLOWED else ""
+        lines.append(f"everybody asked{of} waits, too: exchanges in different orders, or a network that is cut")
     return "\n".join(lines)
+
+
+def _in_time(work: Callable[[], Any], seconds: float = 30.0) -> Any:
+    """What `work()` gives, or None where it fails or takes longer: store and disk may be what everybody waits for."""
+    found: list[Any] = []
+
+    def run() -> None:
+        with suppress(Exception):
+            found.append(work())
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return found[0] if found else None
 
 
 def _told(said: Said) -> str:

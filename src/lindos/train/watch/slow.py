@@ -39,7 +39,6 @@ class SlowRanks:
 
     def end(self, seconds: float) -> None:
         """It took so long."""
-        self.exchanges.forget()
         self._own.append(max(0.0, seconds - (self.exchanges.waited - self._waited)))
 
     def found(self) -> list[Slow]:

@@ -54,8 +54,11 @@ class Watch:
 
     def end(self, seconds: float) -> None:
         """A step has ended, after so long."""
+        self.exchanges.forget()
+        if self.ranks.size == 1 or not self.settings.slow:
+            return
         self.slow.end(seconds)
-        if self.ranks.size == 1 or not self.settings.slow or (self.step() + 1) % self.settings.slow_every:
+        if (self.step() + 1) % self.settings.slow_every:
             return
         for slow in self.slow.found():
             self.tell(
