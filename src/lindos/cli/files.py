@@ -17,3 +17,9 @@ def write_whole(path: Path, content: str | bytes) -> None:
     except OSError as error:
         part.unlink(missing_ok=True)
         raise SpecError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def check_picture(path: Path | None) -> None:
+    """Raise SpecError for a picture that could not be drawn, before the work for it is done."""
+    if path is not None and (path.suffix not in (".svg", ".png", ".pdf") or not path.parent.is_dir()):
+        raise SpecError(f"--picture {path}: name a .svg, .png or .pdf file in a folder that is there")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from lindos.cli.files import check_picture
 from lindos.specs import Layout, SpecError
 
 if TYPE_CHECKING:
@@ -38,8 +39,7 @@ def dry_run(run: RunFile, world: int | None, rank: int, as_json: bool, picture: 
     from lindos.train.dryrun import rehearse
 
     layout = scaled(run.layout, world)
-    if picture is not None and (picture.suffix not in (".svg", ".png", ".pdf") or not picture.parent.is_dir()):
-        raise SpecError(f"--picture {picture}: name a .svg, .png or .pdf file in a folder that is there")
+    check_picture(picture)
     with Console(stderr=True).status("Rehearsing a step ..."):
         seen = rehearse(
             run.spec, layout, batch=run.data.batch, sequence=run.data.sequence, optimizer=run.optimizer, rank=rank

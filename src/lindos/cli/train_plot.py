@@ -14,8 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from lindos.cli.files import write_whole
-from lindos.specs import SpecError
+from lindos.cli.files import check_picture, write_whole
 
 if TYPE_CHECKING:
     from lindos.train.history import Account, History, Leg
@@ -51,8 +50,7 @@ def command(
     from lindos.train.history import read_history
     from lindos.train.picture import draw_runs
 
-    if picture is not None and (picture.suffix not in (".svg", ".png", ".pdf") or not picture.parent.is_dir()):
-        raise SpecError(f"--picture {picture}: name a .svg, .png or .pdf file in a folder that is there")
+    check_picture(picture)
     runs = [read_history(folder) for folder in folders]
     path = picture or folders[0] / ("run.svg" if len(runs) == 1 else "compared.svg")
     write_whole(path, draw_runs(runs, path.suffix[1:]))

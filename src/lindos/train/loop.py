@@ -83,7 +83,7 @@ class Trainer:
         self.worker: Worker = make_worker(run, self.platform, purpose)
         self.master = self.worker.weights
         self.optimizer = Optimizer(self.master, run.optimizer)
-        self.held_out = held_out_batches(run, self.worker)
+        self.held_out = held_out_batches(run, self.data, self.worker)
         if not self.held_out:
             self.console.print(f"{run.data.path} holds no held-out text: the run goes without evaluations")
         # Its own exchanges: those of a writer in the background must not mix with the training's.

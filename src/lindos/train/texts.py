@@ -29,14 +29,13 @@ def start_token_of(run: RunFile, data: TokenDataset) -> int | None:
     return data.tokenizer.bos
 
 
-def held_out_batches(run: RunFile, worker: Worker) -> list[Batch]:
-    """This rank's batches of held-out text; none where the data holds no such text."""
-    data = TokenDataset.open(Path(run.data.path), split="train")
+def held_out_batches(run: RunFile, data: TokenDataset, worker: Worker) -> list[Batch]:
+    """This rank's batches of held-out text; none where `data`, what the run trains on, comes without."""
     if not any(part.split == "heldout" for part in data.meta.parts):
         return []
-    data = TokenDataset.open(Path(run.data.path), split="heldout")
+    held_out = TokenDataset.open(Path(run.data.path), split="heldout")
     rows, ranks = run.data.micro_batch, worker.data_ranks
-    plan = BatchPlan(data, sequence=run.data.sequence, batch=rows, seed=0)
+    plan = BatchPlan(held_out, sequence=run.data.sequence, batch=rows, seed=0)
     # Every rank the same number of batches, and a pipeline as many as its schedule wants.
     turns = max(1, run.evaluate.sequences // (rows * ranks))
     turns = -(-turns // run.layout.pipeline) * run.layout.pipeline
