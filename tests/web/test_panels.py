@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, Route
 
 from lindos.knowledge import Post
 from lindos.server import Settings
@@ -132,6 +132,26 @@ def test_the_count_of_posts_is_calm_and_hidden_where_there_are_none(visit: Visit
         page.wait_for_selector("#posts-count >> text=48,210")
         assert page.inner_text("#posts-rate").startswith("+")
         assert page.inner_text("#posts-rate").endswith("/s")
+
+
+def test_news_that_arrive_late_do_not_undo_newer_ones(visit: Visit, given: Given):
+    with visit(given.server) as visitor:
+        page = visitor.page
+        visitor.open()
+        look(page)
+        held: list[Route] = []
+        page.route("**/api/news*", lambda route: held.append(route) if not held else route.continue_())
+        with page.expect_request("**/api/news*"):
+            page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        nothing = page.request.get(f"{given.server.url}/api/news?conversation=")
+        given.posts.number = 48_000
+        given.posts.latest = Post("bluesky", "at://x/1", "did:x", "hello", NIGHT)
+        look(page)
+        page.wait_for_selector("#posts-count >> text=48,000")
+        with page.expect_event("requestfinished", lambda request: request == held[0].request):
+            held[0].fulfill(response=nothing)
+        page.wait_for_timeout(200)
+        assert page.is_visible("#posts-count")
 
 
 def test_behind_the_count_stand_the_streams_and_how_to_start_one(visit: Visit, given: Given):

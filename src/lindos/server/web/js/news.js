@@ -13,22 +13,26 @@ const WINDOW_MS = 60000;
 const DONE_MS = 1500;
 const COMMAND = "lindos posts follow bluesky";
 let timer = 0;
+let asked = 0;
 let samples = [];
 
 /** Ask now, and again every few seconds while somebody looks at the page. */
 export async function look() {
   clearTimeout(timer);
   if (document.visibilityState !== "visible") return;
+  const mine = ++asked;
   let pause = EVERY_MS;
   try {
     const id = chat.conversation?.id ?? "";
     const news = await call("GET", `/api/news?conversation=${id}`);
+    if (mine !== asked) return; // a later look asked meanwhile: what it hears is newer
     count(news);
     retell();
     await chat.lookAgain(id, news.marks);
   } catch {
     pause = AWAY_MS; // the status says so already
   }
+  if (mine !== asked) return;
   clearTimeout(timer);
   timer = setTimeout(look, pause);
 }
