@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Self
 
 from lindos.engine.interface import Chunk, Completion, EngineError, Finish, Timing, TokenLogprob, Usage
@@ -86,9 +87,9 @@ class Generation:
     # What the client hands on from the engine.
 
     def accepted(self, answer: dict[str, Any]) -> None:
-        """The engine took the request. Its first event may already have come."""
+        """The engine took the request. Its first events may already have come, even the last one."""
         self.dropped = answer["dropped"]
-        self.usage = Usage(answer["prompt_tokens"], self.usage.completion_tokens)
+        self.usage = replace(self.usage, prompt_tokens=answer["prompt_tokens"])
 
     def take(self, event: dict[str, Any]) -> bool:
         """One event of the engine; returns whether it was the last."""
