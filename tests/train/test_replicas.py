@@ -21,8 +21,10 @@ from rich.console import Console
 from lindos.data import BatchPlan, TokenDataset
 from lindos.specs import SpecError
 from lindos.train import Journal, RunFile
+from lindos.train.checkpoint import Checkpoint, Parts
 from lindos.train.loop import Trainer
 from lindos.train.replicas import Share
+from lindos.train.saving import held
 from lindos.train.turns import Among, check_replicas, fingerprint_of
 from tests.train.conftest import write_run
 from tests.train.test_cluster import launch, lines, ranks_of, saved, train
@@ -336,6 +338,24 @@ def test_groups_are_told_apart_by_what_they_compute(table: dict[str, Any], tmp_p
     assert mark(schedule={"steps": 10}) != same
     assert mark(data={**table["data"], "micro_batch": 2}) != same
     assert mark(data={**table["data"], "seed": 4}) != same
+
+
+def test_a_checkpoint_that_goes_while_a_group_reads_it_is_left_to_the_others(
+    table: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    Trainer(RunFile.parse(table), tmp_path / "out", console=Console(quiet=True)).train(steps=2)
+    groups = RunFile.parse({**table, "replicas": {"lighthouse": "http://127.0.0.1:9", "name": "02"}})
+    restore = Checkpoint.restore
+
+    def pruned(checkpoint: Checkpoint, parts: Parts) -> None:
+        for path in checkpoint.path.glob("rank-*"):
+            path.unlink()
+        restore(checkpoint, parts)
+
+    with held(tmp_path / "out"):  # by a group that trains there
+        assert Trainer(groups, tmp_path / "out").step == 2
+        monkeypatch.setattr(Checkpoint, "restore", pruned)
+        assert Trainer(groups, tmp_path / "out").step == 0
 
 
 @pytest.mark.parametrize("groups", [2, 3, 5])

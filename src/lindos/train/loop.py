@@ -27,7 +27,7 @@ from lindos.train.machine import local_processes, prepare_platform
 from lindos.train.optimizer import Optimizer, state_kinds
 from lindos.train.origin import ChangedRun, check_origin, check_start, origin_of
 from lindos.train.peers import PeerMemory
-from lindos.train.ranks import Ranks
+from lindos.train.ranks import ElsewhereError, Ranks
 from lindos.train.run_file import RunFile, learning_rate
 from lindos.train.sample import sample_text
 from lindos.train.saving import Saver
@@ -112,9 +112,9 @@ class Trainer:
 
     def _begin(self, resume: bool, renew: bool) -> None:
         checkpoint, passed = self._newest(resume)
-        if not self.holder.mine:  # another group trains here, and will have this one join it
+        if not self.holder.mine:
             if checkpoint is not None:
-                self._continue(checkpoint, renew=False)
+                self._come_in(checkpoint)
         elif checkpoint is None:
             if resume and passed:
                 raise TrainingError(f"{self.checkpoints}: no checkpoint is whole; start anew without --resume")
@@ -134,6 +134,13 @@ class Trainer:
         self.saved = -1 if self._from == "memory" else self.step
         if not self.holder.shared:  # else when it is known at which step
             self._write_on()
+
+    def _come_in(self, checkpoint: Checkpoint) -> None:
+        """Another group may train here; it will have this one join it."""
+        try:
+            self._continue(checkpoint, renew=False)
+        except (FileNotFoundError, ElsewhereError):
+            self.step = 0  # removed while it was read: those who did that are further on, and heal this group
 
     def _write_on(self) -> None:
         """From here on this group writes what the run leaves."""
@@ -174,7 +181,7 @@ class Trainer:
                 raise
             self.console.print(f"{escape(str(error))}: the run begins anew, the old one is in {self._put_aside()}")
             return
-        checkpoint.check_names(
+        names = (
             key
             for name, shape in whole_shapes(self.run.spec).items()
             for key in (
@@ -182,6 +189,7 @@ class Trainer:
                 *(f"state.{name}.{kind}" for kind in state_kinds(name, len(shape), self.run.optimizer)),
             )
         )
+        self.ranks.together(lambda: checkpoint.check_names(names))
         self.take(checkpoint)
         writes = self.ranks.first and self.holder.mine
         self.ranks.together(lambda: mark_damaged(self.checkpoints, self._damaged) if writes else None)
@@ -192,7 +200,7 @@ class Trainer:
     def take(self, checkpoint: Checkpoint) -> None:
         """Go on from there."""
         meta = checkpoint.meta
-        checkpoint.restore(self.optimizer.parts())
+        self.ranks.together(lambda: checkpoint.restore(self.optimizer.parts()))
         self.step, self._skips, self.detours = checkpoint.step, meta.get("skips", 0), Detours.of(meta)
         self.watch.spikes = Spikes(self.run.watch.spike, meta.get("recent"))
 
