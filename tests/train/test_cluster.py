@@ -25,6 +25,7 @@ from lindos.train import Journal
 from lindos.train.checkpoint import Part, newest_checkpoint, save_checkpoint, whole_parts
 from lindos.train.parallel.pieces import chunk
 from tests.train.conftest import write_run
+from tests.train.forked import forked
 
 LAYOUTS: dict[str, dict[str, int | str]] = {
     "alone": {},
@@ -43,8 +44,13 @@ def launch(run: Path, out: Path, processes: int, *more: str, restarts: int = 0) 
     return [sys.executable, *torchrun, "--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0", *train]
 
 
+def order(run: Path, out: Path, *more: str) -> list[str]:
+    """For `forked`: what each rank runs."""
+    return ["lindos", "train", str(run), "--out", str(out), "--resume", *more]
+
+
 def train(run: Path, out: Path, processes: int, *more: str) -> None:
-    done = subprocess.run(launch(run, out, processes, *more), capture_output=True, text=True, timeout=120)
+    done = forked(*[order(run, out, *more)] * processes)
     assert done.returncode == 0, done.stderr[-3000:] + done.stdout[-1000:]
 
 
@@ -106,8 +112,8 @@ def kill_now_and_then(run: Path, out: Path, processes: int, kills: int, seed: in
     chance = random.Random(seed)
     log = out.with_suffix(".log")
     with log.open("w") as told:
-        order = launch(run, out, processes, restarts=kills + 2)
-        whole = subprocess.Popen(order, stdout=told, stderr=subprocess.STDOUT)
+        command = launch(run, out, processes, restarts=kills + 2)
+        whole = subprocess.Popen(command, stdout=told, stderr=subprocess.STDOUT)
     try:
         for _ in range(kills):
             wanted, deadline = len(lines(out, "step")) + between, time.monotonic() + 60
@@ -161,7 +167,7 @@ def test_ranks_are_killed_again_and_again(table: dict[str, Any], tmp_path: Path,
 
 def test_a_layout_of_another_size_is_told(table: dict[str, Any], tmp_path: Path):
     run, _ = run_of(tmp_path, table, "sharded")
-    done = subprocess.run(launch(run, tmp_path / "out", 1), capture_output=True, text=True)
+    done = forked(order(run, tmp_path / "out"))
     assert done.returncode == 1
     assert "= 2, but one process runs; start so many with torchrun" in " ".join(done.stderr.split())
     assert not (tmp_path / "out").exists()
@@ -174,12 +180,12 @@ def test_two_runs_in_one_folder_are_refused(table: dict[str, Any], tmp_path: Pat
     try:
         while not lines(tmp_path / "out", "step"):
             time.sleep(0.05)
-        second = subprocess.run(launch(run, tmp_path / "out", 1), capture_output=True, text=True)
+        second = forked(order(run, tmp_path / "out"))
         assert second.returncode == 1
         assert "another process trains there" in " ".join(second.stderr.split())
         table["data"]["seed"] = 99  # another run, which --renew would put in the first one's place
         other = write_run(tmp_path / "other.json", table)
-        third = subprocess.run(launch(other, tmp_path / "out", 1, "--renew"), capture_output=True, text=True)
+        third = forked(order(other, tmp_path / "out", "--renew"))
         assert third.returncode == 1
         assert "another process trains there" in " ".join(third.stderr.split())
         assert not list(tmp_path.glob("out.before*"))
@@ -254,9 +260,8 @@ def test_a_run_is_explained_before_anything_runs(table: dict[str, Any], tmp_path
     table |= {"model": "grok-1", "layout": {"tensor": 8, "pipeline": 8, "expert": 8, "shards": 2, "replicas": 2}}
     table["data"] = {"path": "nowhere", "sequence": 8192, "batch": 64, "micro_batch": 1}
     run = write_run(tmp_path / "run.json", table)
-    asked = [sys.executable, "-m", "lindos", "train", str(run), "--explain"]
-    wide = {**os.environ, "COLUMNS": "150"}
-    done = subprocess.run([*asked, "--world", "1024"], capture_output=True, text=True, env=wide)
+    asked = ["lindos", "train", str(run), "--explain"]
+    done = forked([*asked, "--world", "1024"], COLUMNS="150")
     assert done.returncode == 0, done.stderr
     told = " ".join(done.stdout.split())
     assert "1,024 processes: replicas 8, shards 2, tensor 8, pipeline 8, expert 8, schedule 1f1b" in told
@@ -267,7 +272,7 @@ def test_a_run_is_explained_before_anything_runs(table: dict[str, Any], tmp_path
     parameters = sum(int(row[3].replace(",", "")) for row in rows if " to " in row[1])
     assert 315_684_820_992 / 16 * 0.99 < parameters < 315_684_820_992 / 16 * 1.05  # eight tensor ranks, two shards
     assert not (tmp_path / "out").exists()
-    refused = subprocess.run([*asked, "--world", "1000"], capture_output=True, text=True)
+    refused = forked([*asked, "--world", "1000"])
     assert refused.returncode == 1
     assert "--world 1000: is not a multiple" in " ".join(refused.stderr.split())
 

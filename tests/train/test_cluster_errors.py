@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shlex
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,8 @@ import pytest
 
 from lindos.specs import ModelSpec
 from tests.train.conftest import write_data, write_run
-from tests.train.test_cluster import launch, lines, train
+from tests.train.forked import Ended, forked
+from tests.train.test_cluster import lines, order, train
 
 
 def table_of(data: Path, spec: ModelSpec, folder: Path) -> dict[str, Any]:
@@ -43,18 +42,14 @@ def begun(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path, tiny_spec: 
 
 
 @pytest.fixture
-def resumed(
-    begun: Path, tmp_path: Path, tiny_data: Path, tiny_spec: ModelSpec
-) -> Callable[..., subprocess.CompletedProcess[str]]:
+def resumed(begun: Path, tmp_path: Path, tiny_data: Path, tiny_spec: ModelSpec) -> Callable[..., Ended]:
     """Goes on with a copy of that run, to its tenth step, some of it changed."""
     shutil.copytree(begun, tmp_path / "out")
 
-    def go_on(limit: int | None = None, **changed: Any) -> subprocess.CompletedProcess[str]:
+    def go_on(limit: int | None = None, **changed: Any) -> Ended:
         table = {**table_of(tiny_data, tiny_spec, begun.parent), "schedule": {"steps": 10}} | changed
-        order = launch(write_run(tmp_path / "run.json", table), tmp_path / "out", 2)
-        if limit is not None:  # no file larger than so many KiB: what a full disk does to the writer of a large one
-            order = ["bash", "-c", f"ulimit -f {limit}; exec {shlex.join(order)}"]
-        return subprocess.run(order, capture_output=True, text=True, timeout=150)
+        # No file larger than `limit`: what a full disk does to the writer of a large one.
+        return forked(*[order(write_run(tmp_path / "run.json", table), tmp_path / "out")] * 2, limit=limit)
 
     return go_on
 
@@ -64,13 +59,13 @@ def fingerprints(out: Path) -> dict[str, str]:
     return {str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def told(done: subprocess.CompletedProcess[str]) -> str:
+def told(done: Ended) -> str:
     return " ".join((done.stdout + done.stderr).split())
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "gone"])
 def test_a_damaged_shard_of_any_rank_is_named_and_the_one_before_taken(
-    resumed: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, damage: str
+    resumed: Callable[..., Ended], tmp_path: Path, damage: str
 ):
     victim = tmp_path / "out" / "checkpoints" / "step-00000006" / "rank-00001.safetensors"
     whole = victim.read_bytes()
@@ -88,7 +83,7 @@ def test_a_damaged_shard_of_any_rank_is_named_and_the_one_before_taken(
 
 
 def test_other_data_and_another_model_are_refused_and_nothing_is_touched(
-    resumed: Callable[..., subprocess.CompletedProcess[str]],
+    resumed: Callable[..., Ended],
     tmp_path: Path,
     tiny_tokenizer_dir: Path,
     tiny_spec: ModelSpec,
@@ -107,12 +102,10 @@ def test_other_data_and_another_model_are_refused_and_nothing_is_touched(
     assert len(lines(tmp_path / "out", "leg")) == 1
 
 
-def test_a_disk_that_is_full_ends_the_run_and_leaves_what_was_saved(
-    resumed: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
-):
+def test_a_disk_that_is_full_ends_the_run_and_leaves_what_was_saved(resumed: Callable[..., Ended], tmp_path: Path):
     before = fingerprints(tmp_path / "out")
     largest = max(path.stat().st_size for path in (tmp_path / "out" / "checkpoints").rglob("*.safetensors"))
-    done = resumed(limit=largest // 2048)
+    done = resumed(limit=largest // 2)
     assert done.returncode != 0
     assert "the checkpoint could not be written" in told(done)
     assert "older ones are untouched" in told(done)

@@ -16,6 +16,7 @@ from lindos.specs import Layout, ModelSpec, SpecError, load_model_spec
 from lindos.train.dryrun import Rehearsed, rehearse, trace
 from lindos.train.run_file import OptimizerSection
 from tests.train.conftest import write_run
+from tests.train.forked import forked
 from tests.train.parallel.cases import case, form
 from tests.train.parallel.pool import Pool
 from tests.train.parallel.work import Case, watched
@@ -64,11 +65,13 @@ def test_a_real_step_exchanges_what_was_rehearsed(pool: Pool, run: Case):
     ("layout", "spec", "layers"),
     [
         ({"shards": 2}, "grok", 9),
-        ({"shards": 2, "recompute": "full"}, "grok-2", 8),
+        pytest.param({"shards": 2, "recompute": "full"}, "grok-2", 8, marks=pytest.mark.slow),
         ({"tensor": 2, "replicas": 2}, "dense", 7),
-        ({"context": 2, "expert": 2}, "qwen", 8),
+        pytest.param({"context": 2, "expert": 2}, "qwen", 8, marks=pytest.mark.slow),
         ({"pipeline": 2, "shards": 2}, "grok", 12),
-        ({"pipeline": 2, "virtual_stages": 2, "schedule": "interleaved"}, "grok", 24),
+        pytest.param(
+            {"pipeline": 2, "virtual_stages": 2, "schedule": "interleaved"}, "grok", 24, marks=pytest.mark.slow
+        ),
     ],
 )
 def test_what_follows_along_a_line_is_what_the_whole_shows(layout: dict[str, Any], spec: str, layers: int):
@@ -105,10 +108,6 @@ def test_a_rank_that_is_not_there_is_refused():
         rehearse(form("grok"), Layout(shards=8), batch=8, sequence=32, optimizer=ADAM, rank=8)
 
 
-def command(*more: str) -> list[str]:
-    return [sys.executable, "-m", "lindos", "train", *more]
-
-
 def test_grok_1_on_a_hundred_thousand_ranks_takes_a_minute_and_little_memory(run_table: dict[str, Any], tmp_path: Path):
     run_table |= {
         "model": "grok-1",
@@ -120,11 +119,12 @@ def test_grok_1_on_a_hundred_thousand_ranks_takes_a_minute_and_little_memory(run
     run, picture = write_run(tmp_path / "run.json", run_table), tmp_path / "memory.svg"
     asked = ("--dry-run", "--world", "98304", "--json", "--picture", str(picture))
     began = time.monotonic()
+    command = [sys.executable, "-m", "lindos", "train"]
     script = (
         "import resource, subprocess, sys; done = subprocess.run(sys.argv[1:]); "
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr); sys.exit(done.returncode)"
     )
-    done = subprocess.run([sys.executable, "-c", script, *command(str(run), *asked)], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", script, *command, str(run), *asked], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     told = json.loads(done.stdout)
     assert told["layout"]["replicas"] == 96
@@ -141,7 +141,7 @@ def test_grok_1_on_a_hundred_thousand_ranks_takes_a_minute_and_little_memory(run
 def test_a_world_that_the_layout_does_not_fill_is_told(run_table: dict[str, Any], tmp_path: Path):
     run_table["layout"] = {"shards": 2}
     run = write_run(tmp_path / "run.json", run_table)
-    done = subprocess.run(command(str(run), "--dry-run", "--world", "3"), capture_output=True, text=True)
+    done = forked(["lindos", "train", str(run), "--dry-run", "--world", "3"])
     assert done.returncode == 1
     assert "--world 3: is not a multiple of the layout's" in " ".join(done.stderr.split())
 
@@ -161,7 +161,7 @@ def test_options_that_mean_nothing_are_refused_before_anything_runs(
     run_table: dict[str, Any], tmp_path: Path, more: tuple[str, ...], told: str
 ):
     run = write_run(tmp_path / "run.json", run_table)
-    done = subprocess.run(command(str(run), "--out", str(tmp_path / "out"), *more), capture_output=True, text=True)
+    done = forked(["lindos", "train", str(run), "--out", str(tmp_path / "out"), *more])
     assert done.returncode == 1
     assert told in " ".join(done.stderr.split())
     assert not (tmp_path / "out").exists()

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
+import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +26,8 @@ from lindos.train.peer_files import Copy, Slots, copies, filled, restore_copy
 from lindos.train.peer_recall import Moment, newest_whole, transfers
 from lindos.train.peers import PeerMemory, home_of
 from tests.train.conftest import write_run
-from tests.train.test_cluster import check_killed, lines, run_of, saved, train
+from tests.train.forked import forked
+from tests.train.test_cluster import check_killed, lines, order, run_of, saved, train
 
 
 def in_memory(out: Path) -> list[dict[str, Any]]:
@@ -74,10 +74,8 @@ def die(run: Path, out: Path, steps: int) -> None:
     """Two ranks do so many steps more and are lost at once."""
     driver = out.with_name("dying.py")
     driver.write_text(DYING)
-    torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--rdzv-backend", "c10d"]
-    order = [sys.executable, *torchrun, "--rdzv-endpoint", "127.0.0.1:0", str(driver), str(run), str(out), str(steps)]
-    done = subprocess.run(order, capture_output=True, text=True, timeout=120)
-    assert "(SIGKILL)" in done.stderr, done.stderr[-3000:]
+    done = forked(*[[str(driver), str(run), str(out), str(steps)]] * 2)
+    assert done.codes == [-signal.SIGKILL] * 2, done.stderr[-3000:]
 
 
 def same(one: Path, other: Path) -> None:
@@ -169,26 +167,14 @@ def test_a_machine_that_is_replaced_is_sent_its_part(table: dict[str, Any], tmp_
 
 def on_machines(table: dict[str, Any], machines: list[Path], out: Path, code: str, steps: str) -> int:
     """Run a process on each of several "machines" that have their own memory; 0 where all end well."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    started = []
-    for number, machine in enumerate(machines):
+    orders = []
+    for machine in machines:
         layout = {"layout": {"shards": len(machines)}}
         section = {"checkpoint": table["checkpoint"] | {"memory_folder": str(machine / "memory")}}
         run = write_run(machine / "run.json", table | layout | section)
         (machine / "driver.py").write_text(code)
-        torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", "1", "--nnodes", str(len(machines))]
-        place = ["--node-rank", str(number), "--master-addr", "127.0.0.1", "--master-port", str(port)]
-        order = [sys.executable, *torchrun, *place, str(machine / "driver.py"), str(run), str(out), steps]
-        with (machine / "log").open("w") as log:
-            environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo"}
-            started.append(subprocess.Popen(order, stdout=log, stderr=log, env=environment))
-    try:
-        return max(abs(process.wait(120)) for process in started)
-    finally:
-        for process in started:
-            process.kill()
+        orders.append([str(machine / "driver.py"), str(run), str(out), steps])
+    return forked(*orders, LOCAL_WORLD_SIZE="1", LOCAL_RANK="0", GLOO_SOCKET_IFNAME="lo").returncode
 
 
 def test_copies_of_another_number_of_processes_are_passed_over(table: dict[str, Any], tmp_path: Path):
@@ -197,8 +183,7 @@ def test_copies_of_another_number_of_processes_are_passed_over(table: dict[str, 
     out = tmp_path / "out"
     train(run, out, 2, "--steps", "3")
     die(run, out, steps=3)
-    asked = [sys.executable, "-m", "lindos", "train", str(alone), "--out", str(out), "--resume"]
-    done = subprocess.run(asked, capture_output=True, text=True, timeout=120, env={**os.environ, "COLUMNS": "200"})
+    done = forked(order(alone, out), COLUMNS="200")
     assert done.returncode == 0, done.stderr
     assert "step 4 in memory is passed over: it was made by 2 processes, now there are 1" in done.stdout
     assert last_leg(out) == (3, "disk")
@@ -352,8 +337,7 @@ def test_what_they_take_is_explained(table: dict[str, Any], tmp_path: Path):
     table["data"] = {"path": "nowhere", "sequence": 8192, "batch": 64, "micro_batch": 1}
     table["checkpoint"] = {"memory_every": 5}
     run = write_run(tmp_path / "run.json", table)
-    asked = [sys.executable, "-m", "lindos", "train", str(run), "--explain"]
-    done = subprocess.run(asked, capture_output=True, text=True, timeout=120)
+    done = forked(["lindos", "train", str(run), "--explain"])
     assert done.returncode == 0, done.stderr
     told = re.search(r"in memory every 5 steps, in /dev/shm of each machine: ([\d.,]+) GiB for each", done.stdout)
     assert told, done.stdout

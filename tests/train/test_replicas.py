@@ -27,7 +27,8 @@ from lindos.train.replicas import Share
 from lindos.train.saving import held
 from lindos.train.turns import Among, check_replicas, fingerprint_of
 from tests.train.conftest import write_run
-from tests.train.test_cluster import launch, lines, ranks_of, saved, train
+from tests.train.forked import Command, forked, said
+from tests.train.test_cluster import launch, lines, order, ranks_of, saved, train
 
 LIMIT = 150.0
 """Seconds that anything here may take at most."""
@@ -46,24 +47,31 @@ def torchft() -> None:
 
 
 class Started:
-    """A command in a session of its own, so that all of it can be ended."""
+    """A command in a session of its own, so that all of it can be ended; forked unless it is torchrun."""
 
     def __init__(self, command: list[str], log: Path) -> None:
         self.log = log
-        with log.open("a") as told:
+        if command[0] == "lindos":
+            self.process = Command(command, log)
+            return
+        with Path(f"{log}.out").open("a") as told:
             self.process = subprocess.Popen(command, stdout=told, stderr=subprocess.STDOUT, start_new_session=True)
 
+    def said(self) -> str:
+        return said(self.log)
+
     def told(self) -> str:
-        return " ".join(self.log.read_text().split())
+        return " ".join(self.said().split())
 
     def end(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.kill()
         self.process.wait()
 
     def done(self) -> None:
         """Wait for its good end."""
-        assert self.process.wait(LIMIT) == 0, self.log.read_text()[-5000:]
+        assert self.process.wait(LIMIT) == 0, self.said()[-5000:]
 
 
 @pytest.fixture
@@ -95,7 +103,7 @@ class Lighthouse(Started):
 
 @pytest.fixture
 def lighthouse(torchft: None, tmp_path: Path) -> Iterator[Lighthouse]:
-    command = [sys.executable, "-m", "lindos", "train", "lighthouse", "--bind", "127.0.0.1:0", "--heartbeat", "1"]
+    command = ["lindos", "train", "lighthouse", "--bind", "127.0.0.1:0", "--heartbeat", "1"]
     server = Lighthouse(command, tmp_path / "lighthouse.log")
     try:
         wait_for(lambda: "http://" in server.told(), server)
@@ -110,8 +118,8 @@ def wait_for(what: Callable[[], bool], *working: Started) -> None:
     until = time.monotonic() + LIMIT
     while not what():
         for each in working:
-            assert each.process.poll() in (None, 0), each.log.read_text()[-5000:]
-        assert time.monotonic() < until, [each.log.read_text()[-3000:] for each in working]
+            assert each.process.poll() in (None, 0), each.said()[-5000:]
+        assert time.monotonic() < until, [each.said()[-3000:] for each in working]
         time.sleep(0.02)
 
 
@@ -133,7 +141,8 @@ def slow(table: dict[str, Any], steps: int) -> dict[str, Any]:
 
 
 def group(run: Path, out: Path, name: str, lighthouse: str, processes: int = 1, restarts: int = 0) -> list[str]:
-    return launch(run, out, processes, "--replica", name, "--lighthouse", lighthouse, restarts=restarts)
+    more = ("--replica", name, "--lighthouse", lighthouse)
+    return order(run, out, *more) if processes == 1 else launch(run, out, processes, *more, restarts=restarts)
 
 
 def undisturbed(folder: Path, table: dict[str, Any]) -> Path:
@@ -227,12 +236,11 @@ def test_another_group_writes_on_where_the_one_that_wrote_is_killed(
     assert (out / "model").is_dir()
 
 
-def test_a_sharded_group_trains_what_one_process_does(
-    table: dict[str, Any], tmp_path: Path, lighthouse: Lighthouse, start: Callable[..., Started]
-):
+def test_a_sharded_group_trains_what_one_process_does(table: dict[str, Any], tmp_path: Path, lighthouse: Lighthouse):
     run = write_run(tmp_path / "run.json", {**table, "layout": {"shards": 2}})
     out = tmp_path / "group"
-    start("group", group(run, out, "01", lighthouse.url, 2)).done()
+    done = forked(*[group(run, out, "01", lighthouse.url)] * 2)
+    assert done.returncode == 0, done.stderr[-5000:]
     check_close(out, undisturbed(tmp_path, table))
 
 
@@ -276,8 +284,7 @@ def test_a_group_of_another_run_is_refused_and_the_others_go_on(
 def test_a_lighthouse_that_is_not_there_is_told(table: dict[str, Any], tmp_path: Path, torchft: None):
     table["replicas"] = {"patience": 0.5}
     run = write_run(tmp_path / "run.json", table)
-    command = group(run, tmp_path / "out", "01", "http://127.0.0.1:9")
-    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT)
+    done = forked(group(run, tmp_path / "out", "01", "http://127.0.0.1:9"))
     assert done.returncode == 1
     told = " ".join(done.stderr.split())
     assert "nothing answers at http://127.0.0.1:9 (Connection refused); start one with `lindos train lighthouse" in told
@@ -287,12 +294,12 @@ def test_a_lighthouse_that_is_not_there_is_told(table: dict[str, Any], tmp_path:
 def test_a_lighthouse_ends_when_told_to(
     lighthouse: Lighthouse, start: Callable[..., Started], number: int, tmp_path: Path
 ):
-    command = [sys.executable, "-m", "lindos", "train", "lighthouse", "--bind", "127.0.0.1:0"]
+    command = ["lindos", "train", "lighthouse", "--bind", "127.0.0.1:0"]
     server = start("another", command)
     wait_for(lambda: "http://" in server.told(), server)
     os.kill(server.process.pid, number)
     server.done()
-    taken = subprocess.run([*command[:-1], lighthouse.url[7:]], capture_output=True, text=True, timeout=LIMIT)
+    taken = forked([*command[:-1], lighthouse.url[7:]])
     assert taken.returncode == 1
     assert "Address already in use" in taken.stderr
 
@@ -300,8 +307,7 @@ def test_a_lighthouse_ends_when_told_to(
 def test_groups_that_do_not_come_are_told(table: dict[str, Any], tmp_path: Path, lighthouse: Lighthouse):
     table["replicas"] = {"least": 2, "wait": 0.5}
     run = write_run(tmp_path / "run.json", table)
-    command = group(run, tmp_path / "out", "01", lighthouse.url)
-    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT)
+    done = forked(group(run, tmp_path / "out", "01", lighthouse.url))
     assert done.returncode == 1
     assert "1 of at least 2 groups came within 0.5 s" in " ".join(done.stderr.split())
     assert not lines(tmp_path / "out", "step")

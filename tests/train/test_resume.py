@@ -23,6 +23,7 @@ from lindos.specs import SpecError
 from lindos.train import CheckpointError, Journal, RunFile, Trainer, TrainingError
 from lindos.train.checkpoint import Checkpoint, newest_checkpoint, save_checkpoint, whole_parts
 from tests.train.conftest import write_data, write_run, write_talk
+from tests.train.forked import forked
 
 
 def losses(folder: Path) -> list[tuple]:
@@ -46,6 +47,13 @@ def saved_tensors(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
 
 def command(run: Path, out: Path, *more: str) -> list[str]:
     return [sys.executable, "-m", "lindos", "train", str(run), "--out", str(out), *more]
+
+
+def go(run: Path, out: Path, *more: str) -> str:
+    """The command to its good end; what it said."""
+    done = forked(["lindos", "train", str(run), "--out", str(out), *more])
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.fixture
@@ -98,14 +106,14 @@ def _killed_run(run_file: Path, out: Path, kills: int, seed: int, steps: int = 1
         if process.poll() is None:
             os.kill(process.pid, signal.SIGKILL)
         process.wait()
-    subprocess.run(command(run_file, out, "--resume"), check=True, stdout=subprocess.DEVNULL)
+    go(run_file, out, "--resume")
 
 
 def test_every_leg_leaves_its_own_weights_as_a_model(run_table, tmp_path):
     run_table["machine"]["precision"] = "bf16"
     out, run_file = tmp_path / "out", write_run(tmp_path / "run.json", run_table)
     for steps in (4, 8):
-        subprocess.run(command(run_file, out, "--resume", "--steps", "4"), check=True, stdout=subprocess.DEVNULL)
+        go(run_file, out, "--resume", "--steps", "4")
         exported = load_model(out / "model", dtype=torch.float32)
         checkpoint, _ = newest_checkpoint(out / "checkpoints")
         assert checkpoint is not None
@@ -129,7 +137,7 @@ def test_killed_again_and_again(run_table, tmp_path):
     run_table["checkpoint"]["every"] = 1
     run_table["schedule"]["steps"] = 120
     run_file = write_run(tmp_path / "run.json", run_table)
-    subprocess.run(command(run_file, tmp_path / "whole"), check=True, stdout=subprocess.DEVNULL)
+    go(run_file, tmp_path / "whole")
     _killed_run(run_file, tmp_path / "killed", kills=15, seed=2, steps=120)
     assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
     whole, killed = weights(tmp_path / "whole"), weights(tmp_path / "killed")
@@ -276,8 +284,7 @@ def test_a_start_cannot_be_added_to_a_begun_run(run_table, tmp_path, tiny_model_
 
 def test_the_line_that_says_how_to_go_on_goes_on(run_table, tmp_path):
     run_file, out = write_run(tmp_path / "run.json", run_table), tmp_path / "a place"
-    told = subprocess.run(command(run_file, out, "--steps", "2"), check=True, capture_output=True, text=True).stdout
-    told = " ".join(told.split()).split("continue with: ")[1]
+    told = " ".join(go(run_file, out, "--steps", "2").split()).split("continue with: ")[1]
     again = [sys.executable, "-m", *shlex.split(told)]
     subprocess.run([*again, "--steps", "2"], check=True, stdout=subprocess.DEVNULL)
     assert [line[0] for line in losses(out)] == [0, 1, 2, 3]
@@ -410,7 +417,7 @@ def test_killed_as_pebble_is_trained_the_losses_continue_bit_for_bit(run_table, 
     run_table["checkpoint"]["every"] = 2
     run_table["schedule"]["steps"] = 40
     run_file = write_run(tmp_path / "run.json", run_table)
-    subprocess.run(command(run_file, tmp_path / "whole"), check=True, stdout=subprocess.DEVNULL)
+    go(run_file, tmp_path / "whole")
     _killed_run(run_file, tmp_path / "killed", kills=3, seed=5, steps=40)
     assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
     whole, killed = weights(tmp_path / "whole"), weights(tmp_path / "killed")

@@ -32,7 +32,8 @@ from lindos.train.watch.hang import EXIT, HangWatch, report
 from lindos.train.watch.slow import Slow, slower
 from lindos.train.watch.spikes import LEAST, LONGEST, Spikes
 from tests.train.conftest import write_run
-from tests.train.test_cluster import launch, lines, ranks_of, saved
+from tests.train.forked import forked
+from tests.train.test_cluster import launch, lines, order, ranks_of, saved
 
 FIGURES = st.floats(0.5, 2.0)
 
@@ -366,7 +367,7 @@ def test_gradients_that_are_not_finite_name_rank_and_tensor(run_table: dict[str,
     table = cluster_table(run_table)
     table["optimizer"]["lr"] = 1e30
     run, out = write_run(tmp_path / "run.json", table), tmp_path / "out"
-    done = subprocess.run(launch(run, out, 2), capture_output=True, text=True, timeout=120)
+    done = forked(*[order(run, out)] * 2)
     assert done.returncode != 0
     assert "5 steps in a row had no finite gradient (last in " in " ".join(done.stderr.split())
     skips = lines(out, "skip")
