@@ -263,9 +263,9 @@ class Terminal:
         Python's readline sleeps through one that comes between its showing of the prompt and its wait for a key. It
         stays pending, so that pressing again counts as one Ctrl-C, as a person would find.
         """
-        for _ in range(5):
+        for _ in range(20):
             self.type("\x03")
-            if self._sees(words, PATIENCE / 5):
+            if self._sees(words, PATIENCE / 20):
                 break
         self.wait_for(words)
 
