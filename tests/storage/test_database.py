@@ -7,8 +7,10 @@ import os
 import sqlite3
 import stat
 import threading
+import time
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -183,6 +185,34 @@ def test_closing_waits_for_what_was_cancelled_amid_a_statement(tmp_path: Path):
             reading.cancel()
         with pytest.raises(asyncio.CancelledError):
             await reading
+        await database.close()
+        return {thread for thread in threading.enumerate() if "_connection_worker_thread" in thread.name}
+
+    assert not asyncio.run(cancelled_and_closed()) - before
+
+
+def test_closing_waits_for_connections_given_up_as_they_were_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    before, plain = set(threading.enumerate()), sqlite3.connect
+
+    def slow(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        time.sleep(0.3)
+        return plain(*arguments, **options)
+
+    async def cancelled_and_closed() -> set[threading.Thread]:
+        database = await Database.open(tmp_path / "lindos.db")
+        monkeypatch.setattr(sqlite3, "connect", slow)
+
+        async def look() -> None:
+            async with database.read() as session:
+                await session.execute(text("SELECT 1"))
+
+        async with database.read() as session:  # takes the connection that is open
+            await session.execute(text("SELECT 1"))
+            another = asyncio.create_task(look())
+            await asyncio.sleep(0.1)
+            another.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await another
         await database.close()
         return {thread for thread in threading.enumerate() if "_connection_worker_thread" in thread.name}
 

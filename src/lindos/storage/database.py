@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
+import aiosqlite
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
@@ -190,21 +191,28 @@ def _prepare_file(path: Path) -> Path:
 
 
 def _workers_of(engine: AsyncEngine) -> weakref.WeakSet[threading.Thread]:
-    """The threads of SQLite's connections. Each reports to the event loop, which must outlive them."""
+    """The threads of SQLite's connections, from before they are open: opening, too, may be given up half done. Each
+    reports to the event loop, which must outlive them."""
     workers: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+    if engine.dialect.name != "sqlite":
+        return workers
 
-    @event.listens_for(engine.sync_engine, "connect")
-    def connected(connection: Any, _record: Any) -> None:
-        thread = getattr(connection.driver_connection, "_thread", None)
-        if isinstance(thread, threading.Thread):
-            workers.add(thread)
+    def opening(*arguments: Any, **options: Any) -> aiosqlite.Connection:
+        connection = aiosqlite.connect(*arguments, **options)
+        connection._thread.daemon = True  # as SQLAlchemy would have it
+        workers.add(connection._thread)
+        return connection
+
+    @event.listens_for(engine.sync_engine, "do_connect")
+    def connecting(_dialect: Any, _record: Any, _arguments: Any, options: dict[str, Any]) -> None:
+        options["async_creator_fn"] = opening
 
     return workers
 
 
 def _join(workers: list[threading.Thread]) -> None:
     deadline = time.monotonic() + CLOSING_SECONDS
-    for worker in workers:
+    for worker in filter(threading.Thread.is_alive, workers):
         worker.join(max(0.0, deadline - time.monotonic()))
 
 
