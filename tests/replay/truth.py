@@ -111,17 +111,20 @@ class World:
         open_forms = frozenset({"partial" if counts else "unknown"})
         if record["state"] in FINAL and record.get("outcome"):
             return self._operator(event, record, counts)
-        since, grey_since = self._cleared(records)
-        strict = self._calls(event, record, since)
-        loose = self._calls(event, record, grey_since)
-        first = self._judged(strict, record["quorum"], counts, open_forms)
-        second = self._judged(loose, record["quorum"], counts, open_forms)
+        first, *others = (
+            self._judged(self._calls(event, record, since), record["quorum"], counts, open_forms)
+            for since in self._cleared(records)
+        )
         if record["state"] == "disputed":
             first = Standing(first.forms | {"conflicting", "unknown"}, first.outcomes, None, counts, first.called)
-        if first == second:
+        if all(other == first for other in others):
             return first
         return Standing(
-            first.forms | second.forms, first.outcomes | second.outcomes, None, counts, first.called | second.called
+            first.forms.union(*(other.forms for other in others)),
+            first.outcomes.union(*(other.outcomes for other in others)),
+            None,
+            counts,
+            first.called.union(*(other.called for other in others)),
         )
 
     def _operator(self, event: str, record: dict[str, Any], counts: Says | None) -> Standing:
@@ -133,22 +136,22 @@ class World:
             return Standing(frozenset({"settled", "conflicting"}), frozenset({outcome}), None, counts)
         return Standing(frozenset({"settled"}), frozenset({outcome}), outcome, counts)
 
-    def _cleared(self, records: list[tuple[datetime, int, dict[str, Any]]]) -> tuple[int, int]:
-        """Steps after which calls count: certainly, and at the most generous reading.
+    def _cleared(self, records: list[tuple[datetime, int, dict[str, Any]]]) -> list[int]:
+        """Steps after which calls count, by all readings: the strictest first, the most generous last.
 
         A change to a state without an outcome clears what was called before. Where the operator merely opens the
-        counting, or repeats the record, readings differ.
+        counting, or repeats the record, readings differ: any of those since the last certain one may have cleared.
         """
-        strict = loose = 0
+        steps = [0]
         for (_, _, before), (_, step, after) in pairwise(records):
             if after.get("outcome"):
                 continue
-            strict = step
             moved = after["state"] != before["state"]
             settled = before["state"] in (*FINAL, "disputed") or after["state"] == "disputed"
             if before.get("outcome") or (moved and settled):
-                loose = step
-        return strict, loose
+                steps = []
+            steps.append(step)
+        return steps[::-1]
 
     def _calls(self, event: str, record: dict[str, Any], since: int) -> dict[str, str]:
         """The outcome that each listed source names now, by its last word."""

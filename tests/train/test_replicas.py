@@ -255,7 +255,9 @@ def test_a_rank_of_a_sharded_group_is_killed(
     orders = [group(run, out, out.name, lighthouse.url, processes=2, restarts=2) for out in outs]
     stays = start("01", orders[0])
     wait_for(lambda: bool(lines(outs[0], "step")), stays)  # else the other may do the first step, and heal this one
-    dies = start("02", orders[1])
+    with lighthouse.away():  # so that the one that stays does not get far meanwhile
+        dies = start("02", orders[1])
+        wait_for(lambda: "from step" in dies.told(), stays, dies)
     wait_for(lambda: len(lines(outs[1], "step")) >= 2, stays, dies)
     os.kill(sorted(ranks_of(dies.process.pid))[victim], signal.SIGKILL)
     reached = len(lines(outs[0], "step"))
