@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -209,7 +210,7 @@ def test_the_database_finds_what_places_say(tmp_path: Path, names: list[str]):
             found = {one.author for one in await posts.by([name], since=NOON)}
             assert found == {one for one in known if within(place(one), places([clean(name)]))}
 
-    on_store(tmp_path / "lindos.db", work)
+    on_store(tmp_path / f"{time.monotonic_ns()}.db", work)  # one for each example: posts of others are found, too
 
 
 def test_empty_handles_are_nobodys():
