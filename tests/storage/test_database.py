@@ -169,6 +169,10 @@ def test_where_it_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 SLOW = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000000) SELECT count(*) FROM n"
 
 
+def connection_threads() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if "_connection_worker_thread" in thread.name}
+
+
 def test_closing_waits_for_what_was_cancelled_amid_a_statement(tmp_path: Path):
     before = set(threading.enumerate())
 
@@ -186,7 +190,7 @@ def test_closing_waits_for_what_was_cancelled_amid_a_statement(tmp_path: Path):
         with pytest.raises(asyncio.CancelledError):
             await reading
         await database.close()
-        return {thread for thread in threading.enumerate() if "_connection_worker_thread" in thread.name}
+        return connection_threads()
 
     assert not asyncio.run(cancelled_and_closed()) - before
 
@@ -214,6 +218,6 @@ def test_closing_waits_for_connections_given_up_as_they_were_opened(tmp_path: Pa
             with pytest.raises(asyncio.CancelledError):
                 await another
         await database.close()
-        return {thread for thread in threading.enumerate() if "_connection_worker_thread" in thread.name}
+        return connection_threads()
 
     assert not asyncio.run(cancelled_and_closed()) - before

@@ -23,7 +23,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["lindos.cli.train", "lindos.train", "lindos.train.dryrun", "numpy.testing"])
+CONTEXT.set_forkserver_preload(["lindos.cli.train", "lindos.train", "lindos.train.dryrun"])
 GRACE = 2.0
 """Seconds that others have to end by themselves when one fails."""
 
