@@ -341,7 +341,7 @@ def test_what_cannot_be_a_group_says_why(table: dict[str, Any], replicas: Any, l
 def test_groups_are_told_apart_by_what_they_compute(table: dict[str, Any], tmp_path: Path):
     def mark(**changed: Any) -> bytes:
         trainer = Trainer(RunFile.parse({**table, **changed}), tmp_path / str(time.monotonic_ns()))
-        return fingerprint_of(trainer.origin, trainer.platform.dtype)
+        return fingerprint_of(trainer.past.origin, trainer.platform.dtype)
 
     same = mark()
     assert mark(name="other", checkpoint={"every": 7}, replicas={"patience": 1.0}) == same

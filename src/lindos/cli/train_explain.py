@@ -43,7 +43,7 @@ def explain(run: RunFile, world: int | None, console: Console) -> None:
         f"a step: {run.data.batch:,} sequences of {run.data.sequence:,} tokens, {run.tokens_per_step:,} in all; "
         f"{run.schedule.steps:,} steps, {run.schedule.steps * run.tokens_per_step:,} tokens\n"
         f"{layout.world:,} {'process' if layout.world == 1 else 'processes'}: {_sentence(layout)}\n"
-        f"each of the {layout.data:,} that see different sequences takes {rounds:,} micro-batches of "
+        f"{_takes(layout)} {rounds:,} {'micro-batch' if rounds == 1 else 'micro-batches'} of "
         f"{layout.micro_batch} a step; a checkpoint every {run.checkpoint.every:,} steps, the newest "
         f"{run.checkpoint.keep} kept",
         highlight=False,
@@ -69,6 +69,10 @@ def _in_memory(section: CheckpointSection, most: int, world: int) -> str:
         f"a checkpoint in memory every {section.memory_every:,} steps, in {section.memory_folder} of each machine: "
         f"{copies * most / GIB:,.2f} GiB for each of its ranks (of {whose} the newest {KEPT}, and room for the next)"
     )
+
+
+def _takes(layout: Layout) -> str:
+    return f"each of the {layout.data:,} that see different sequences takes" if layout.data > 1 else "it takes"
 
 
 def _sentence(layout: Layout) -> str:

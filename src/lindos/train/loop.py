@@ -17,15 +17,16 @@ from lindos.data import BatchPlan
 from lindos.model import Transformer
 from lindos.model.formats import require_replaceable
 from lindos.model.hardware import product_dtype
-from lindos.train.checkpoint import Checkpoint, free_name, mark_damaged, newest_checkpoint
+from lindos.train.checkpoint import Checkpoint
 from lindos.train.detours import Detours
 from lindos.train.exporting import TrainingError, export_model
 from lindos.train.going_back import go_back
 from lindos.train.holding import Holder
 from lindos.train.journal import Journal
 from lindos.train.machine import local_processes, prepare_platform
-from lindos.train.optimizer import Optimizer, state_kinds
-from lindos.train.origin import ChangedRun, check_origin, check_start, origin_of
+from lindos.train.optimizer import Optimizer
+from lindos.train.origin import check_start, origin_of
+from lindos.train.past import Past
 from lindos.train.peers import PeerMemory
 from lindos.train.ranks import ElsewhereError, Ranks
 from lindos.train.run_file import RunFile, learning_rate
@@ -37,7 +38,7 @@ from lindos.train.texts import held_out_batches, start_token_of, training_data
 from lindos.train.turns import Alone, Among, Turns, check_replicas, fingerprint_of
 from lindos.train.watch.spikes import Spikes
 from lindos.train.watch.watch import Watch
-from lindos.train.worker import Worker, make_worker, start_spec, whole_shapes
+from lindos.train.worker import Worker, make_worker, start_spec
 
 MOST_SKIPS = 5
 """So many steps in a row without a finite gradient end the run."""
@@ -86,17 +87,25 @@ class Trainer:
         self.held_out = held_out_batches(run, self.data, self.worker)
         if not self.held_out:
             self.console.print(f"{run.data.path} holds no held-out text: the run goes without evaluations")
-        # Its own exchanges: those of a writer in the background must not mix with the training's.
-        self.saver = Saver(self.checkpoints, run.checkpoint.keep, Ranks.all(), background=run.checkpoint.background)
         board = board_of(run.log, folder) if self.ranks.first else None
         self.journal = Journal(folder / "metrics.jsonl", self.console, writes=False, board=board)
         alike = run.layout.stage_ranks
         self.watch = Watch(run.watch, self.ranks, self.journal, self.console, alike=alike, step=lambda: self.step)
         self.detours = Detours()
-        self.memory = PeerMemory(run.checkpoint, folder, self.ranks, self.journal)
-        self.origin = origin_of(run, self.data, self.plan)
         self.turns: Turns = Alone(run, self.plan, self.worker)
+        self.memory = PeerMemory(run.checkpoint, folder, self.ranks, self.journal)
         self.holder = Holder(folder, self.ranks, shared=bool(run.replicas.lighthouse))
+        self.past = Past(
+            run,
+            folder,
+            origin_of(run, self.data, self.plan),
+            ranks=self.ranks,
+            memory=self.memory,
+            holder=self.holder,
+            console=self.console,
+        )
+        # Its own exchanges: those of a writer in the background must not mix with the training's.
+        self.saver = Saver(self.checkpoints, run.checkpoint.keep, Ranks.all(), background=run.checkpoint.background)
         with self.holder.during():  # before anything there is renamed or rewound: another run may be at it
             self._begin(resume, renew)
 
@@ -108,26 +117,14 @@ class Trainer:
 
     @property
     def checkpoints(self) -> Path:
-        return self.folder / "checkpoints"
+        return self.past.checkpoints
 
     def _begin(self, resume: bool, renew: bool) -> None:
-        checkpoint, passed = self._newest(resume)
-        if not self.holder.mine:
-            if checkpoint is not None:
-                self._come_in(checkpoint)
-        elif checkpoint is None:
-            if resume and passed:
-                raise TrainingError(f"{self.checkpoints}: no checkpoint is whole; start anew without --resume")
-            if self.journal.path.exists() and not resume:
-                raise TrainingError(
-                    f"{self.folder} holds a run already; continue it with --resume or name another --out"
-                )
-        elif not resume:
-            raise TrainingError(
-                f"{self.folder} holds a run at step {checkpoint.step}; continue it with --resume or name another --out"
-            )
-        else:
-            self._continue(checkpoint, renew)
+        checkpoint = self.past.newest(resume=resume)
+        if checkpoint is not None and self.holder.mine:
+            self._continue(checkpoint, renew=renew)
+        elif checkpoint is not None:
+            self._come_in(checkpoint)
         # Masters are fp32 copies of what the model was made with; the model is always their cast.
         self.master.publish()
         self._from = checkpoint.where if checkpoint and self.step else None
@@ -156,43 +153,17 @@ class Trainer:
             run=self.run.model_dump(mode="json"),
         )
 
-    def _newest(self, resume: bool) -> tuple[Checkpoint | None, list[str]]:
-        """The newest checkpoint, on disk or in memory, and why newer ones on disk were passed over."""
-        checkpoint, passed = newest_checkpoint(self.checkpoints, self.ranks)
-        self._damaged = [line.partition(" ")[0] for line in passed]
-        remembered, told = None, []
-        if resume:
-            remembered, told = self.memory.newest(checkpoint.step if checkpoint else 0, self.origin)
-        for line in [*passed, *told]:
-            self.console.print(f"[yellow]{escape(line)}[/yellow]")
-        return remembered or checkpoint, passed
-
     def _open_folder(self) -> None:
         if self.ranks.first:
             self.folder.mkdir(parents=True, exist_ok=True)  # where the run of before was put aside
             self.journal.take_over(self.step)
             require_replaceable(self.folder / "model")
 
-    def _continue(self, checkpoint: Checkpoint, renew: bool) -> None:
-        try:
-            check_origin(checkpoint.meta, self.origin)
-        except ChangedRun as error:
-            if not renew:
-                raise
-            self.console.print(f"{escape(str(error))}: the run begins anew, the old one is in {self._put_aside()}")
+    def _continue(self, checkpoint: Checkpoint, *, renew: bool) -> None:
+        if not self.past.admits(checkpoint, renew=renew):
             return
-        names = (
-            key
-            for name, shape in whole_shapes(self.run.spec).items()
-            for key in (
-                f"master.{name}",
-                *(f"state.{name}.{kind}" for kind in state_kinds(name, len(shape), self.run.optimizer)),
-            )
-        )
-        self.ranks.together(lambda: checkpoint.check_names(names))
         self.take(checkpoint)
-        writes = self.ranks.first and self.holder.mine
-        self.ranks.together(lambda: mark_damaged(self.checkpoints, self._damaged) if writes else None)
+        self.past.mark_damaged()
         if changed := self.platform.changed(checkpoint.meta["environment"]):
             told = f"resumed on another machine or version ({changed}): losses continue, but not bit for bit"
             self.console.print(told, markup=False)
@@ -203,13 +174,6 @@ class Trainer:
         self.ranks.together(lambda: checkpoint.restore(self.optimizer.parts()))
         self.step, self._skips, self.detours = checkpoint.step, meta.get("skips", 0), Detours.of(meta)
         self.watch.spikes = Spikes(self.run.watch.spike, meta.get("recent"))
-
-    def _put_aside(self) -> Path:
-        aside = self.ranks.share(free_name(self.folder.with_name(f"{self.folder.name}.before")))
-        self.ranks.together(lambda: self.folder.rename(aside) if self.ranks.first else None)
-        self.holder.drop()  # what it held has another name now
-        self.holder.take()
-        return aside
 
     def train(self, *, steps: int | None = None, minutes: float | None = None) -> int:
         """Run until the schedule ends, or this leg's `steps` or `minutes` do; returns the step reached.
@@ -241,13 +205,12 @@ class Trainer:
     def _meet(self) -> None:
         if self.holder.shared:
             self.detours.require_none()
-            mark = fingerprint_of(self.origin, self.platform.dtype, product_dtype(self.platform.device))
+            mark = fingerprint_of(self.past.origin, self.platform.dtype, product_dtype(self.platform.device))
             self.turns = Among(self.run, self.plan, self.worker, self.optimizer, self.ranks, mark, self.step)
 
     def _catch_up(self) -> None:
         """The group that wrote is gone; it may have left later weights than these."""
-        checkpoint, passed = newest_checkpoint(self.checkpoints, self.ranks)
-        self._damaged = [line.partition(" ")[0] for line in passed]
+        checkpoint, _ = self.past.on_disk()
         self.saved = -1 if checkpoint is None else checkpoint.step
         if checkpoint is not None and checkpoint.step > self.step:
             self._continue(checkpoint, renew=False)
@@ -370,7 +333,7 @@ class Trainer:
     def _meta(self) -> dict[str, Any]:
         """What a checkpoint says of itself."""
         return {
-            **self.origin,
+            **self.past.origin,
             "skips": self._skips,
             "detours": self.detours.model_dump(),
             "recent": self.watch.spikes.recent,
