@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 
 from lindos.engine.blocks import BlockPool
 from lindos.engine.core import EngineCore
+from lindos.engine.guesses import MATCHED, Lookup
 from lindos.engine.interface import Sampling
 from lindos.engine.output import OutputText
 from lindos.engine.packed import PackedNetwork
 from lindos.engine.request import Request
 from lindos.engine.runner import Runner
 from lindos.engine.scheduler import Scheduler
-from lindos.engine.speculation import MATCHED, Lookup, RowCost, Speculation, worth
+from lindos.engine.speculation import RowCost, Speculation, worth
 from lindos.kernels.choosing import available_kernels
 from lindos.kernels.products import products
 from lindos.model import Transformer, initialise

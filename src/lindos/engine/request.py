@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lindos.engine.blocks import Digests
+from lindos.engine.guesses import Guesses
 from lindos.engine.history import SeenTokens
 from lindos.engine.interface import Finish, Sampling, Timing, TokenLogprob, Usage
 from lindos.engine.output import OutputText
 
 if TYPE_CHECKING:
     from lindos.engine.constraint import Constraint
-    from lindos.engine.speculation import Guesses
 
 
 @dataclass(eq=False)

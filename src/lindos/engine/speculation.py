@@ -1,10 +1,8 @@
 """Guessing what an answer goes on with, from what stands in it already, so that one step checks several tokens.
 
-Answers that quote, edit or list often repeat what stood before: where the last tokens stood once already, those that
-followed are guessed to follow again (prompt lookup decoding: Saxena, https://github.com/apoorvumang/prompt-lookup-decoding).
-A step computes the guesses along, as if they had been sampled; then each is sampled as always, with the request's own
-random numbers, from the logits after those before it, and the first that differs from its guess ends it. So the answer
-is the one without guesses, token by token, and what a guess costs is a row of a step.
+A step computes the guesses (`guesses.py`) along, as if they had been sampled; then each is sampled as always, with the
+request's own random numbers, from the logits after those before it, and the first that differs from its guess ends it.
+So the answer is the one without guesses, token by token, and what a guess costs is a row of a step.
 
 A row is worth its cost where (tokens + p) / (cost + c) > tokens / cost: p is how likely the guess and all before it are
 right, c what a row adds to a step in parts of a step of one row, both learnt from what happens. Torch-free.
@@ -13,68 +11,18 @@ right, c what a row adds to a step in parts of a step of one row, both learnt fr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from lindos.engine.request import Request
+from lindos.engine.guesses import Guesses
+from lindos.engine.request import Request
 
-MATCHED = 3
-"""Tokens that must have stood before."""
 MOST = 8
 """Guesses of a request in a step."""
-HOPE = 0.6
-"""How likely a first guess is taken to be right where nothing is known."""
-LEARN, FORGET = 0.2, 0.02
-"""How far what happened, and what did not, moves that."""
 ROW_COST = 0.3
 """What a row adds to a step of one, until measured: as with 408M parameters in int4 on AVX2."""
 MEMORY = 0.98
 """Of measured steps, what the next one leaves."""
 PRIOR = 4.0
 """Squared rows around the mean that the first estimate counts for: some steps of two rows more or less."""
-
-
-class Lookup:
-    """What followed the last time that the end of a growing list stood in it."""
-
-    def __init__(self, tokens: Sequence[int]) -> None:
-        """`tokens` is the list itself, which others append to."""
-        self._tokens = tokens
-        self._next: dict[tuple[int, ...], int] = {}  # by MATCHED tokens, where the one after them stands
-        self._known = MATCHED
-
-    def propose(self, most: int) -> list[int]:
-        """Up to `most` tokens; where the list ends meanwhile, it goes on with the proposal itself."""
-        tokens = self._tokens
-        for place in range(self._known, len(tokens)):
-            self._next[tuple(tokens[place - MATCHED : place])] = place
-        self._known = max(self._known, len(tokens))
-        place = self._next.get(tuple(tokens[-MATCHED:]))
-        if place is None:
-            return []
-        found: list[int] = []
-        while len(found) < most:
-            found.append(tokens[place] if place < len(tokens) else found[place - len(tokens)])
-            place += 1
-        return found
-
-
-class Guesses:
-    """What one request's guesses are, and how good they were."""
-
-    def __init__(self, tokens: Sequence[int]) -> None:
-        self.lookup = Lookup(tokens)
-        self.chance = HOPE
-        """That a guess is right where those before it were."""
-
-    def learn(self, tried: int, right: int) -> None:
-        """`right` of `tried` guesses were right, and the next one, where there was one, was not."""
-        for outcome in [1.0] * right + [0.0] * (right < tried):
-            self.chance += LEARN * (outcome - self.chance)
-
-    def pass_over(self) -> None:
-        """Guesses were not worth it: what was learnt wears off, so that they are tried again some time."""
-        self.chance += FORGET * (HOPE - self.chance)
 
 
 class RowCost:
