@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lindos.specs import SpecError
-from lindos.train.journal import Journal, figure
+from lindos.train.journal import JOURNAL, Journal, figure
 
 FIGURES = ("tokens", "loss", "router_loss", "balance", "norm", "seconds", "tokens_per_s")
 MARKS = ("skip", "watch", "rewind", "checkpoint")
@@ -164,7 +164,7 @@ class History:
 
 def read_history(folder: Path) -> History:
     """Read a run's folder. Raises SpecError where there is no journal, or none with steps in it."""
-    path = folder / "metrics.jsonl"
+    path = folder / JOURNAL
     try:
         lines = Journal.read(path)
     except OSError as error:

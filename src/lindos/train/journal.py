@@ -19,6 +19,9 @@ from typing import Any, Literal, Protocol
 
 from rich.console import Console
 
+JOURNAL = "metrics.jsonl"
+"""In a run's folder."""
+
 Why = Literal["schedule", "leg", "signal", "error"]
 """Why a leg has ended: the run is done, the leg's steps or minutes are, it was told to stop, something went wrong."""
 

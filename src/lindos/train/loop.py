@@ -22,7 +22,7 @@ from lindos.train.detours import Detours
 from lindos.train.exporting import TrainingError, export_model
 from lindos.train.going_back import go_back
 from lindos.train.holding import Holder
-from lindos.train.journal import Journal
+from lindos.train.journal import JOURNAL, Journal
 from lindos.train.machine import local_processes, prepare_platform
 from lindos.train.optimizer import Optimizer
 from lindos.train.origin import check_start, origin_of
@@ -88,7 +88,7 @@ class Trainer:
         if not self.held_out:
             self.console.print(f"{run.data.path} holds no held-out text: the run goes without evaluations")
         board = board_of(run.log, folder) if self.ranks.first else None
-        self.journal = Journal(folder / "metrics.jsonl", self.console, writes=False, board=board)
+        self.journal = Journal(folder / JOURNAL, self.console, writes=False, board=board)
         alike = run.layout.stage_ranks
         self.watch = Watch(run.watch, self.ranks, self.journal, self.console, alike=alike, step=lambda: self.step)
         self.detours = Detours()

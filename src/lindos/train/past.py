@@ -12,6 +12,7 @@ from rich.markup import escape
 from lindos.train.checkpoint import Checkpoint, free_name, mark_damaged, newest_checkpoint
 from lindos.train.exporting import TrainingError
 from lindos.train.holding import Holder
+from lindos.train.journal import JOURNAL
 from lindos.train.optimizer import state_kinds
 from lindos.train.origin import ChangedRun, check_origin
 from lindos.train.peers import PeerMemory
@@ -69,7 +70,7 @@ class Past:
     def _require_wanted(self, found: Checkpoint | None, resume: bool, *, whole: bool) -> None:
         if resume and not whole:
             raise TrainingError(f"{self.checkpoints}: no checkpoint is whole; start anew without --resume")
-        if not resume and (found is not None or (self.folder / "metrics.jsonl").exists()):
+        if not resume and (found is not None or (self.folder / JOURNAL).exists()):
             held = "a run already" if found is None else f"a run at step {found.step}"
             raise TrainingError(f"{self.folder} holds {held}; continue it with --resume or name another --out")
 
